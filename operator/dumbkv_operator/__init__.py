@@ -1,0 +1,1 @@
+"""DumbKV's Kubernetes operator: runs DumbKV servers from DumbKV resources."""
