@@ -1,0 +1,74 @@
+# `make run`, `make test` and `make down` are all that a newcomer needs; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dumbkv
+UV_VERSION := 0.13.9
+UV := $(or $(shell command -v uv),$(CACHE)/uv-$(UV_VERSION)/uv)
+export UV_PYTHON_DOWNLOADS := never
+# `uv sync` has run before: each command below starts at once.
+RUN := $(UV) run --no-sync
+PYTEST := $(RUN) pytest
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help
+help: ## what each target does
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+# The uv wheel is one static program: taken out of pip's target folder in one move, so an interrupt leaves nothing half done.
+$(CACHE)/uv-$(UV_VERSION)/uv:
+	@echo "installing uv $(UV_VERSION) into $(@D)"
+	@python3 -m pip --version >/dev/null 2>&1 || { \
+	  command -v apt-get >/dev/null || { echo "uv needs pip: install python3-pip, or uv itself, and start again" >&2; exit 1; }; \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-pip python3-venv; }
+	@mkdir -p $(@D)
+	@staging=$$(mktemp -d $(@D)/staging.XXXXXX); trap 'rm -rf "$$staging"' EXIT; \
+	  python3 -m pip install --quiet --disable-pip-version-check --target "$$staging" "uv==$(UV_VERSION)"; \
+	  mv "$$staging/bin/uv" $@
+
+.PHONY: setup
+setup: $(UV) ## uv, and the Python packages of uv.lock
+	@$(UV) sync --quiet --frozen || { echo "the Python packages could not be installed: is a package index reachable?" >&2; exit 1; }
+
+.PHONY: run
+run: setup ## a cluster, the operator, one DumbKV, and a key put, got and deleted through it
+	@$(RUN) python -m devcluster.demo
+
+.PHONY: down
+down: setup ## take away all that `make run` made
+	@$(RUN) python -m devcluster down
+
+.PHONY: images
+images: setup ## both images, as archives in the cache
+	@$(RUN) python -m devcluster images server operator
+
+.PHONY: lint
+lint: setup ## ruff, mypy --strict and the import layers
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy -p dumbkv_server -p dumbkv_operator -p devcluster
+	$(RUN) mypy kvserver/main.py tests benchmarks
+	$(RUN) lint-imports
+
+.PHONY: packages
+packages: setup
+	@$(RUN) python -m devcluster packages tests
+
+.PHONY: test-fast
+test-fast: setup packages ## what needs no cluster, in under a minute
+	$(PYTEST) --no-skips tests/unit tests/server
+
+.PHONY: test
+test: lint test-fast ## everything: unit, server on both databases, operator on a real API server, end to end
+	$(RUN) python -m tests.support.postgres -- $(PYTEST) --no-skips tests/server --database-location={uri}
+	$(PYTEST) --no-skips tests/cluster tests/operator
+	$(PYTEST) --no-skips tests/e2e
+
+.PHONY: bench-ready
+bench-ready: setup ## how much longer than plain kubectl apply a DumbKV takes to serve
+	@$(RUN) python -m benchmarks.ready
+
+.PHONY: bench
+bench: bench-ready ## every figure of the README
