@@ -21,7 +21,7 @@ KEY = "correct horse battery staple"
 
 
 def main() -> int:
-    """Brings a cluster, the operator and a sample up, uses it, says what to try next; returns the exit code."""
+    """Brings up cluster, operator and a sample, uses it, says what to try next; returns the exit code."""
     try:
         cluster = provider.choose()
         with step("cluster"):
