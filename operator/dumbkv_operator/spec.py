@@ -162,12 +162,33 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     deleting: bool = False
     spec: Spec = msgspec.field(default_factory=Spec)
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """The namespace and the name: what identifies the resource for as long as it exists."""
+        return self.namespace, self.name
+
+    @property
+    def service_host(self) -> str:
+        """The host under which clients inside the cluster reach the server."""
+        return f"{self.name}.{self.namespace}.svc"
+
+    @property
+    def url(self) -> str:
+        """Where clients reach the server: from outside the cluster where the resource asks for that."""
+        if self.spec.gateway is not None:
+            # A Gateway's listener decides between the two; port 80 is the sign of one without TLS.
+            scheme = "http" if self.spec.gateway.parent_ref.port == 80 else "https"
+            return f"{scheme}://{self.spec.ingress.host}"
+        if self.spec.ingress.enabled:
+            return f"https://{self.spec.ingress.host}"
+        return f"http://{self.service_host}"
+
 
 def parse(body: Mapping[str, Any]) -> Resource:
     """Return the typed resource that `body`, an object as the API gives it, describes.
 
-    Unknown fields are passed over: a newer CRD must not stop an older operator. Raises SpecError where a field
-    has the wrong type or value, or two fields contradict each other.
+    Unknown fields are passed over: a newer CRD must not stop an older operator. Raises SpecError where a
+    field has the wrong type or value, or two fields contradict each other.
     """
     metadata: Mapping[str, Any] = body.get("metadata") or {}
     spec = _spec(_without_nulls(body.get("spec") or {}))

@@ -35,7 +35,8 @@ def _strategy(spec: Spec) -> Manifest:
     Several servers on PostgreSQL replace each other one by one, so that clients notice nothing.
     """
     if spec.replicas == 1:
-        return {"type": "Recreate"}
+        # The null takes away what another writer may have set: the API server refuses the two together.
+        return {"type": "Recreate", "rollingUpdate": None}
     return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
 
 

@@ -34,7 +34,7 @@ def build_pepper(resource: Resource, context: Context) -> Manifest:
 
 def build_binding(resource: Resource, context: Context) -> Manifest:
     """Return the Secret that servicebinding.io's 'provisioned service' asks for."""
-    host = f"{resource.name}.{resource.namespace}.svc"
+    host = resource.service_host
     values = {
         "type": "dumbkv",
         "provider": "dumbkv-operator",
