@@ -76,7 +76,7 @@ def metadata(
         result["annotations"] = annotations
     if data:
         result["labels"][names.LABEL_OWNER] = resource.name
-    if not data or resource.spec.volume.reclaim_policy == "Delete":
+    if not data or resource.spec.storage.reclaim_policy == "Delete":
         result["ownerReferences"] = [_owner(resource)]
     return result
 

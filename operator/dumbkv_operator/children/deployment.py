@@ -4,7 +4,7 @@ from typing import Any
 
 from dumbkv_operator import names
 from dumbkv_operator.children.base import HTTP_PORT, USER_ID, Context, Manifest, metadata
-from dumbkv_operator.children.quantity import canonical
+from dumbkv_operator.quantity import canonical
 from dumbkv_operator.spec import Resource, Resources, Spec
 
 DATA_FOLDER = "/dumbkvstore"

@@ -2,7 +2,7 @@
 
 from dumbkv_operator import names
 from dumbkv_operator.children.base import Context, Manifest, metadata
-from dumbkv_operator.children.quantity import canonical
+from dumbkv_operator.quantity import canonical
 from dumbkv_operator.spec import Resource
 
 
@@ -11,7 +11,7 @@ def build(resource: Resource, context: Context) -> Manifest | None:
     del context
     if resource.spec.backend != "sqlite":
         return None
-    volume = resource.spec.volume
+    volume = resource.spec.storage
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
