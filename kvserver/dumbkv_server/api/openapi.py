@@ -1,0 +1,138 @@
+"""The OpenAPI document, made from the types that decode and encode the bodies."""
+
+from typing import Any
+
+import msgspec
+
+from dumbkv_server import __version__
+
+from .problems import MEDIA_TYPE
+from .types import DeleteResponse, GetResponse, Health, KeyRequest, ProblemBody, PutRequest, PutResponse
+
+Json = dict[str, Any]
+TYPES = (DeleteResponse, GetResponse, Health, KeyRequest, ProblemBody, PutRequest, PutResponse)
+DESCRIPTION = """A key-value store whose keys are secrets.
+
+A key is hashed before it is stored, and its value is encrypted under a key that is derived from it. A key
+travels only in a body, never in a URL. A 2xx for a write means that it is durable."""
+
+PROBLEMS = {
+    400: "The body is not JSON in UTF-8.",
+    401: "No token, or one that is not known.",
+    403: "The token's scopes do not allow this.",
+    404: "There is no such key.",
+    408: "The body did not arrive in time.",
+    413: "The body, the key or the value is too large.",
+    415: "The body is not `application/json`, or it is compressed.",
+    422: "The body has the wrong shape. The field is named, its value is not.",
+    500: "The server failed, or the stored value is damaged.",
+    503: "Too much waits, the database is away, or the process stops. With code `outcome-unknown` a write "
+    "may or may not be stored.",
+}
+
+
+def document(with_authentication: bool) -> Json:
+    """The OpenAPI 3.1 document of every route."""
+    _, components = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
+    result: Json = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "DumbKV",
+            "version": __version__,
+            "description": DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": "keys"}, {"name": "operations"}],
+        "paths": {"/kv": _key_paths(), **_operations_paths()},
+        "components": {"schemas": components},
+    }
+    if with_authentication:
+        result["components"]["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer", "description": "Scopes: read, write, admin."}
+        }
+        for operation in result["paths"]["/kv"].values():
+            operation["security"] = [{"token": []}]
+    return result
+
+
+def _key_paths() -> Json:
+    key = {"database": 0, "key": "k"}
+    return {
+        "put": _call(
+            "putKey",
+            "Store a value",
+            PutRequest,
+            PutResponse,
+            {**key, "value": "v"},
+            skip={404},
+            scope="write",
+        ),
+        "post": _call("getKey", "Get a value", KeyRequest, GetResponse, key, skip=set(), scope="read"),
+        "delete": _call(
+            "deleteKey", "Delete a key", KeyRequest, DeleteResponse, key, skip={404}, scope="write"
+        ),
+    }
+
+
+def _call(
+    identifier: str,
+    summary: str,
+    request: type[msgspec.Struct],
+    response: type[msgspec.Struct],
+    example: Json,
+    *,
+    skip: set[int],
+    scope: str,
+) -> Json:
+    body = {"required": True, "content": {"application/json": {"schema": _ref(request), "example": example}}}
+    problems = {str(status): _problem(status) for status in PROBLEMS if status not in skip}
+    return {
+        "operationId": identifier,
+        "tags": ["keys"],
+        "summary": summary,
+        "description": f"{response.__doc__} Needs the scope `{scope}`.",
+        "requestBody": body,
+        "responses": {"200": _content(response.__doc__ or "", _ref(response)), **problems},
+    }
+
+
+def _problem(status: int) -> Json:
+    answer = _content(PROBLEMS[status], _ref(ProblemBody), MEDIA_TYPE)
+    if status == 503:
+        answer["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+    if status == 401:
+        answer["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return answer
+
+
+def _operations_paths() -> Json:
+    health = {
+        "200": _content("It does.", _ref(Health)),
+        "503": _content("It does not; the reason says why.", _ref(Health)),
+    }
+    return {
+        "/health": _get("health", "Does the database answer?", health),
+        "/livez": _get("live", "Does the process turn its loop?", health),
+        "/readyz": _get("ready", "Can the process serve?", health),
+        "/metrics": _get("metrics", "Prometheus metrics", {"200": _text("Metrics.", "text/plain")}),
+        "/": _get("page", "The web page", {"200": _text("The page.", "text/html")}),
+    }
+
+
+def _get(identifier: str, summary: str, responses: Json) -> Json:
+    return {
+        "get": {"operationId": identifier, "tags": ["operations"], "summary": summary, "responses": responses}
+    }
+
+
+def _text(description: str, media_type: str) -> Json:
+    return _content(description, {"type": "string"}, media_type)
+
+
+def _content(description: str, schema: Json, media_type: str = "application/json") -> Json:
+    return {"description": description, "content": {media_type: {"schema": schema}}}
+
+
+def _ref(struct: type[msgspec.Struct]) -> Json:
+    return {"$ref": f"#/components/schemas/{struct.__name__}"}

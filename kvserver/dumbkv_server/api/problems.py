@@ -1,0 +1,106 @@
+"""Every error that a client can get, as application/problem+json (RFC 9457)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+
+from dumbkv_server.auth import ForbiddenError, UnauthenticatedError
+from dumbkv_server.crypto import CannotOpenError
+from dumbkv_server.limits import BodyTimeoutError, TooLargeError
+from dumbkv_server.store import RETRY_AFTER_SECONDS, StoreUnavailableError
+from dumbkv_server.store.batching import ClosingError, QueueFullError
+
+from .types import ProblemBody
+
+MEDIA_TYPE = "application/problem+json"
+RETRY = {"retry-after": str(RETRY_AFTER_SECONDS)}
+# The rest of a body that was refused is not read: the connection cannot be used again.
+CLOSE = {"connection": "close"}
+
+
+@dataclass(eq=False)
+class ProblemError(Exception):
+    """An error on its way to the client. `headers` have lower-case names."""
+
+    status: int
+    code: str
+    detail: str
+    headers: Mapping[str, str] | None = None
+
+    def body(self) -> bytes:
+        """The problem as JSON."""
+        return msgspec.json.encode(
+            ProblemBody(
+                type=f"urn:dumbkv:problem:{self.code}",
+                title=HTTPStatus(self.status).phrase,
+                status=self.status,
+                detail=self.detail,
+                code=self.code,
+            )
+        )
+
+
+def from_error(error: Exception) -> ProblemError | None:
+    """The problem that an error of the inner rooms is to a client, or None for an unexpected one."""
+    match error:
+        case ProblemError():
+            return error
+        case UnauthenticatedError():
+            return ProblemError(
+                401,
+                "unauthenticated",
+                "Send a token that this server knows: 'Authorization: Bearer <token>'.",
+                {"www-authenticate": 'Bearer realm="dumbkv"'},
+            )
+        case ForbiddenError():
+            return ProblemError(403, "forbidden", "The token's scopes do not allow this; use another token.")
+        case TooLargeError():
+            headers = CLOSE if error.code == "body" else None
+            return ProblemError(
+                413, f"{error.code}-too-large", f"The {error.code} may have {error.limit} bytes.", headers
+            )
+        case BodyTimeoutError():
+            return ProblemError(408, "body-timeout", "The body did not arrive in time; send it again.", CLOSE)
+        case QueueFullError():
+            return ProblemError(503, "write-queue-full", "Too many writes wait; try again later.", RETRY)
+        case ClosingError():
+            return ProblemError(503, "draining", "This process is stopping; try again.", RETRY)
+        case StoreUnavailableError(unknown=True):
+            return ProblemError(
+                503,
+                "outcome-unknown",
+                "The database was lost while committing: the write may be stored or not. Read the key again.",
+                RETRY,
+            )
+        case StoreUnavailableError():
+            return ProblemError(
+                503, "database-unavailable", "The database does not answer; try again later.", RETRY
+            )
+        case CannotOpenError():
+            return ProblemError(500, "damaged-value", "The stored value is damaged or was tampered with.")
+    return None
+
+
+def from_validation(error: msgspec.ValidationError) -> ProblemError:
+    """422 for a body of the wrong shape. It names the field; what the client sent is not repeated."""
+    text = str(error)
+    if "unknown field" in text:
+        # The name that the client used may itself be a secret, sent in the wrong place.
+        text = "Object contains a field that this call does not have"
+    return ProblemError(422, "wrong-shape", f"{text}.")
+
+
+def from_status(status: int, headers: Mapping[str, str] | None) -> ProblemError:
+    """A problem for what the router refuses."""
+    if status == HTTPStatus.NOT_FOUND:
+        return ProblemError(404, "no-such-route", "There is nothing at this path; see /docs.", headers)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return ProblemError(405, "method-not-allowed", "This path has no such method; see /docs.", headers)
+    return ProblemError(
+        status, HTTPStatus(status).phrase.lower().replace(" ", "-"), HTTPStatus(status).phrase, headers
+    )
+
+
+UNEXPECTED = ProblemError(500, "internal-error", "The server failed; its log has the error.")

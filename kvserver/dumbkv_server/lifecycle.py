@@ -1,0 +1,62 @@
+"""From start to stop: what is tuned once the process serves, and how it leaves."""
+
+import asyncio
+import gc
+import logging
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import FrameType
+
+from .store import Store
+
+log = logging.getLogger(__name__)
+Handler = Callable[[int, FrameType | None], object]
+
+
+class Lifecycle:
+    """Whether the process drains. SIGTERM turns readiness off, then stops the server as it would have."""
+
+    def __init__(self, store: Store, drain_delay: float) -> None:
+        self._store = store
+        self._drain_delay = drain_delay
+        self.draining = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open the store, serve, and on the way out answer what waits and close the store."""
+        await self._store.open()
+        former = self._watch_sigterm()
+        # What exists now stays for good: the collector need not visit it again.
+        gc.collect()
+        gc.freeze()
+        try:
+            yield
+        finally:
+            self.draining = True
+            await self._store.close()
+            if former is not None:
+                signal.signal(signal.SIGTERM, former)
+            log.info("the database is closed")
+
+    def _watch_sigterm(self) -> Handler | None:
+        """Put our handler before the server's; None where signals are not ours (tests, threads)."""
+        if threading.current_thread() is not threading.main_thread():
+            return None
+        former = signal.getsignal(signal.SIGTERM)
+        if not callable(former):
+            return None
+        stop = former
+        loop = asyncio.get_running_loop()
+
+        def drain(number: int, frame: FrameType | None) -> None:
+            if self.draining or not self._drain_delay:
+                self.draining = True
+                stop(number, frame)
+                return
+            self.draining = True
+            loop.call_soon_threadsafe(loop.call_later, self._drain_delay, stop, number, frame)
+
+        signal.signal(signal.SIGTERM, drain)
+        return former

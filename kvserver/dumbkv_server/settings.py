@@ -1,0 +1,140 @@
+"""Settings from the environment or `.env`: each one's name, default, unit and check."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .auth import TokenFileError, parse_tokens
+from .crypto import NO_PEPPER, PEPPER_BYTES, Pepper
+
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong. The message names it and never shows a secret."""
+
+
+class Settings(BaseSettings):
+    """Every setting of the server. `DATABASE_…` keep their names; all others begin with `DUMBKV_`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="DUMBKV_",
+        env_file=".env",
+        extra="ignore",
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
+
+    database_type: Literal["sqlite", "postgres"] = Field(default="sqlite", validation_alias="DATABASE_TYPE")
+    database_location: SecretStr = Field(
+        default=SecretStr("dumbkvstore/dumbkv.db"), validation_alias="DATABASE_LOCATION"
+    )
+    """A path for sqlite (`:memory:` for tests), a `postgres://` URI for postgres."""
+    database_location_file: Path | None = Field(default=None, validation_alias="DATABASE_LOCATION_FILE")
+
+    pepper: SecretStr | None = None
+    """Peppers, one a line, newest first: `<number 1..255> <64 hex digits>`."""
+    pepper_file: Path | None = None
+    auth_tokens: SecretStr | None = None
+    """Tokens, one a line: `<name> <scope>[,<scope>…] sha256:<64 hex digits>`. Absent: no authentication."""
+    auth_tokens_file: Path | None = None
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    max_key_bytes: Positive = 1024
+    max_value_bytes: Positive = 1024 * 1024
+    max_waiting_writes: Positive = 256
+    max_requests: Positive = 512
+    """Requests that are being answered at once; more are told to come back."""
+    body_timeout: Seconds = 30
+    """Seconds that a request's body may take to arrive."""
+    statement_timeout: Seconds = 5
+    """Seconds after which PostgreSQL gives up on a statement, and the server on a connection."""
+    drain_delay: Annotated[float, Field(ge=0)] = 0
+    """Seconds between SIGTERM, when /readyz turns to 503, and the end of the listening socket."""
+
+    @model_validator(mode="after")
+    def _read_files(self) -> Self:
+        self.database_location = _secret(self.database_location, self.database_location_file) or (
+            self.database_location
+        )
+        self.pepper = _secret(self.pepper, self.pepper_file)
+        self.auth_tokens = _secret(self.auth_tokens, self.auth_tokens_file)
+        if self.auth_tokens is not None:
+            try:
+                parse_tokens(self.auth_tokens.get_secret_value())
+            except TokenFileError as error:
+                raise ValueError(f"auth tokens: {error}") from error
+        location = self.database_location.get_secret_value()
+        if self.database_type == "postgres" and not location.startswith(("postgres://", "postgresql://")):
+            raise ValueError("DATABASE_LOCATION must be a postgres:// URI when DATABASE_TYPE is postgres")
+        if self.database_type == "sqlite" and "://" in location:
+            raise ValueError("DATABASE_LOCATION is a URI: set DATABASE_TYPE=postgres, or give a path")
+        self.peppers()
+        return self
+
+    def tokens(self) -> str | None:
+        """The text of the token file, or None where authentication is off."""
+        return None if self.auth_tokens is None else self.auth_tokens.get_secret_value()
+
+    def peppers(self) -> tuple[Pepper, ...]:
+        """The peppers, newest first; empty where none is set."""
+        return parse_peppers("" if self.pepper is None else self.pepper.get_secret_value())
+
+
+def load() -> Settings:
+    """Read the settings; SettingsError with one line for each that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = (_describe(list(item["loc"]), item["msg"]) for item in error.errors(include_input=False))
+        raise SettingsError("; ".join(lines)) from None
+
+
+def _describe(location: list[int | str], message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    if not location:
+        return message
+    name = str(location[0])
+    return f"{name if name.isupper() else 'DUMBKV_' + name.upper()}: {message}"
+
+
+def _secret(value: SecretStr | None, path: Path | None) -> SecretStr | None:
+    if path is None:
+        return value
+    try:
+        return SecretStr(path.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ValueError(f"cannot read {path}: {reason}") from None
+
+
+def parse_peppers(text: str) -> tuple[Pepper, ...]:
+    """Peppers from `<number> <64 hex digits>` lines, newest first; ValueError names the line.
+
+    Number 0 is 'no pepper' and may stand last with 64 zeros, to read what was written without one.
+    """
+    peppers: list[Pepper] = []
+    for line_number, line in enumerate(text.splitlines(), 1):
+        fields = line.split("#")[0].split()
+        if not fields:
+            continue
+        where = f"pepper file, line {line_number}"
+        if len(fields) != 2 or not fields[0].isdecimal() or int(fields[0]) > 255:
+            raise ValueError(f"{where}: expected a number from 1 to 255 and 64 hex digits")
+        try:
+            secret = bytes.fromhex(fields[1])
+        except ValueError:
+            secret = b""
+        if len(secret) != PEPPER_BYTES:
+            raise ValueError(f"{where}: a pepper is 64 hex digits (try: openssl rand -hex 32)")
+        number = int(fields[0])
+        if (number == 0) != (secret == NO_PEPPER):
+            raise ValueError(f"{where}: number 0 stands for 'no pepper' and goes with 64 zeros only")
+        if any(number == pepper.number for pepper in peppers):
+            raise ValueError(f"{where}: number {number} is given twice")
+        peppers.append(Pepper(number, secret))
+    return tuple(peppers)

@@ -1,0 +1,138 @@
+"""The one interface to a database. No HTTP and no cryptography: addresses in, sealed bytes out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from dumbkv_server.metrics import Metrics
+
+from .batching import Batcher
+
+RETRY_AFTER_SECONDS = 1
+
+
+class StoreStartError(Exception):
+    """The database cannot be used as it was given. The message is one line and says what to do."""
+
+
+class StoreUnavailableError(Exception):
+    """The database did not answer. `unknown`: the write may or may not have been committed."""
+
+    def __init__(self, reason: str, *, unknown: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.unknown = unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Every place where one key's row may be: `row_ids` newest pepper first, then the original DumbKV's."""
+
+    database: int
+    row_ids: tuple[bytes, ...]
+    legacy_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A stored row. `expires_at` is in milliseconds since 1970, or None for a row that stays."""
+
+    row_id: bytes
+    revision: int
+    expires_at: int | None
+    blob: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyRow:
+    """A row of the original DumbKV. It has no revision until it is rewritten."""
+
+    token: str
+
+
+Found = Row | LegacyRow
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Store `blob` under the address' first row id and remove the key from every other place."""
+
+    address: Address
+    blob: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove the key from every place."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Move what was found to the address' first row id, if it is still what is stored.
+
+    The row keeps its revision and its expiry, as its value is the same; a legacy row gets its first revision.
+    """
+
+    address: Address
+    found: Found
+    blob: bytes
+
+
+Operation = Put | Delete | Rewrite
+Outcome = int | bool | None
+
+
+class Store(ABC):
+    """A database behind two batchers: reads never queue behind writes, and writes share commits."""
+
+    def __init__(self, metrics: Metrics, *, max_waiting_writes: int, readers: int = 1) -> None:
+        self.metrics = metrics
+        self._writes = Batcher[Operation, Outcome](
+            self._commit, limit=max_waiting_writes, on_length=metrics.write_queue_length.set
+        )
+        self._reads = Batcher[Address | None, Found | None](self._read, workers=readers)
+
+    @property
+    def fatal(self) -> bool:
+        """Whether only a restart of the process can help."""
+        return False
+
+    async def get(self, address: Address) -> Found | None:
+        """What is stored for this key, under the newest pepper that has it."""
+        return await self._reads.submit(address)
+
+    async def put(self, address: Address, blob: bytes) -> int:
+        """Store a value; once this returns its revision, it is on disk."""
+        return cast("int", await self._writes.submit(Put(address, blob)))
+
+    async def delete(self, address: Address) -> bool:
+        """Remove a key; whether there was one."""
+        return cast("bool", await self._writes.submit(Delete(address)))
+
+    async def rewrite(self, address: Address, found: Found, blob: bytes) -> int | None:
+        """Move a row under the newest pepper: its revision, or None where it changed meanwhile."""
+        return await self._writes.submit(Rewrite(address, found, blob))
+
+    async def check(self) -> None:
+        """Ask the database; StoreUnavailableError says why it cannot serve."""
+        await self._reads.submit(None)
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make the database ready; StoreStartError where it can never be."""
+
+    async def close(self) -> None:
+        """Finish what waits, then let go of the database."""
+        await self._writes.close()
+        await self._reads.close()
+
+    @abstractmethod
+    async def _commit(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
+        """Do all operations in one durable transaction."""
+
+    @abstractmethod
+    async def _read(self, batch: Sequence[Address | None]) -> Sequence[Found | None]:
+        """Look up all addresses; None only asks whether the database answers."""

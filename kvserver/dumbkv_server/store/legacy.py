@@ -1,0 +1,19 @@
+"""Databases of the original DumbKV: one table `kv(database_id, key, value)`, used as it is.
+
+`key` is the row key (see `crypto.legacy_row_key`) and `value` a Fernet token, both text. Rows answer as they
+are and become version 1 rows when they are read or written; nothing is ever added to this table.
+"""
+
+TABLE = "kv"
+COLUMNS = {"database_id", "key", "value"}
+
+# The statements differ only in how a backend marks a parameter.
+SQLITE_SELECT = "SELECT value FROM kv WHERE database_id = ? AND key = ?"
+SQLITE_DELETE = "DELETE FROM kv WHERE database_id = ? AND key = ?"
+POSTGRES_SELECT = "SELECT value FROM kv WHERE database_id = %s AND key = %s"
+POSTGRES_DELETE = "DELETE FROM kv WHERE database_id = %s AND key = %s"
+
+
+def as_text(value: str | bytes | memoryview) -> str:
+    """A Fernet token as text, whichever type its column has."""
+    return value if isinstance(value, str) else bytes(value).decode("ascii", "replace")
