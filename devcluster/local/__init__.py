@@ -1,1 +1,5 @@
-"""The local provider: a whole cluster on this machine, in Linux namespaces of its own."""
+"""A real Kubernetes cluster on a plain Linux machine, without Docker: all of it ends with one process."""
+
+from devcluster.local.cluster import LocalCluster
+
+__all__ = ["LocalCluster"]

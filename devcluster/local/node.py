@@ -1,0 +1,54 @@
+"""Process 1 of a node: containerd, kubelet and kube-proxy in namespaces of their own."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from devcluster.local import cgroups, components, images_store
+from devcluster.local.commands import run_all
+from devcluster.local.keeper import Keeper
+from devcluster.local.spec import Files
+from devcluster.local.supervisor import prepare_mounts
+
+
+def main(folder: str, name: str) -> None:
+    """Run the node of this name of the cluster whose files are in this folder, until killed."""
+    files = Files(Path(folder).name)
+    spec = files.load()
+    if spec is None:
+        raise SystemExit(f"{files.spec} is missing: take the cluster down and up again")
+    index = int(name.removeprefix("node"))
+    prepare_mounts()
+    cgroups.make(files.name, name)
+    _wait_for_interface()
+    run_all(
+        [
+            "ip link set lo up",
+            f"ip addr add {spec.addresses.node(index)}/24 dev eth0",
+            "ip link set eth0 up",
+            f"ip route add default via {spec.addresses.control_plane}",
+        ]
+    )
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    processes = components.node(spec, index)
+    keeper = Keeper(files.state(name), lambda: processes)
+    keeper.start(processes[0])
+    images_store.wait_for_containerd()
+    for archive in sorted(files.images.glob("*.tar")):
+        subprocess.run(images_store.import_command(archive), check=True)
+    keeper.run()
+
+
+def _wait_for_interface(timeout: float = 10) -> None:
+    """Wait for the supervisor to put the node's end of the cable here."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if "eth0:" in Path("/proc/net/dev").read_text():
+            return
+        time.sleep(0.005)
+    raise SystemExit(f"no network interface within {timeout:.0f} s: see the supervisor's log")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
