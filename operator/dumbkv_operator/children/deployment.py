@@ -159,7 +159,7 @@ def _configuration_mount(name: str) -> Manifest:
 
 def _volumes(resource: Resource) -> list[Manifest]:
     name, spec = resource.name, resource.spec
-    volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]
+    volumes: list[Manifest] = [{"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}]
     if spec.postgres is None:
         volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": names.claim(name)}})
     else:
