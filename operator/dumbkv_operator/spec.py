@@ -65,7 +65,7 @@ class SecretKey(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Storage(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The volume of the SQLite database."""
 
-    size: Annotated[str, msgspec.Meta(pattern=SIZE_PATTERN, max_length=20)] = "1Gi"
+    size: Annotated[str, msgspec.Meta(pattern=SIZE_PATTERN, min_length=1, max_length=20)] = "1Gi"
     storage_class_name: OptionalName = "efs"
     access_modes: Annotated[tuple[AccessMode, ...], msgspec.Meta(min_length=1, max_length=3)] = (
         "ReadWriteOnce",
@@ -95,7 +95,9 @@ class ParentReference(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     """The Gateway that an HTTPRoute attaches to."""
 
     name: ObjectName
-    namespace: Annotated[str, msgspec.Meta(pattern=NAMESPACE_PATTERN, max_length=63)] | None = None
+    namespace: Annotated[str, msgspec.Meta(pattern=NAMESPACE_PATTERN, min_length=1, max_length=63)] | None = (
+        None
+    )
     section_name: ObjectName | None = None
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
 
@@ -251,8 +253,9 @@ def _spec(written: Any) -> Spec:
     try:
         return msgspec.convert(written, type=Spec)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        raise SpecError(f"spec{path.rstrip('`')}: {message}") from error
+        # msgspec ends with "- at `$.path`", or "- at `key` in `$.path`" where the key of a map is wrong.
+        message, _, place = str(error).rpartition(" - at ")
+        raise SpecError(f"spec{place.partition('$')[2].rstrip('`')}: {message}") from error
 
 
 def _without_nulls(value: Any) -> Any:
