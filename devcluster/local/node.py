@@ -9,7 +9,7 @@ from devcluster.local import cgroups, components, images_store
 from devcluster.local.commands import run_all
 from devcluster.local.keeper import Keeper
 from devcluster.local.spec import Files
-from devcluster.local.supervisor import prepare_mounts
+from devcluster.local.supervisor import prepare_mounts, set_sysctls
 
 
 def main(folder: str, name: str) -> None:
@@ -30,7 +30,7 @@ def main(folder: str, name: str) -> None:
             f"ip route add default via {spec.addresses.control_plane}",
         ]
     )
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    set_sysctls(ip_forward="1")
     processes = components.node(spec, index)
     keeper = Keeper(files.state(name), lambda: processes)
     keeper.start(processes[0])

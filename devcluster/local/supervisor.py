@@ -25,7 +25,11 @@ def main(folder: str) -> None:
             f"ip link set {BRIDGE} up",
         ]
     )
-    _route()
+    set_sysctls(
+        ip_forward="1",
+        # The nodes reach each other through here on purpose: do not tell them of a shorter way.
+        **{f"conf/{link}/send_redirects": "0" for link in ("all", "default", BRIDGE)},
+    )
 
     def wanted() -> list[Process]:
         return components.control_plane(_load(files)) + [
@@ -42,22 +46,19 @@ def prepare_mounts() -> None:
         run("mount", "-t", "tmpfs", "tmpfs", hidden)
 
 
+def set_sysctls(**values: str) -> None:
+    """Set these `net.ipv4` settings of this network namespace, and what every one of a cluster needs."""
+    # A connection whose other end was killed with its namespace would be repeated to nobody for a minute,
+    # and would keep this namespace, with the host's interface to it, for as long.
+    for name, value in {"tcp_orphan_retries": "1", **values}.items():
+        Path(f"/proc/sys/net/ipv4/{name}").write_text(value)
+
+
 def _load(files: Files) -> Spec:
     spec = files.load()
     if spec is None:
         raise SystemExit(f"{files.spec} is missing: take the cluster down and up again")
     return spec
-
-
-def _route() -> None:
-    for name, value in (
-        ("ip_forward", "1"),
-        # The nodes reach each other through here on purpose: do not tell them of a shorter way.
-        ("conf/all/send_redirects", "0"),
-        ("conf/default/send_redirects", "0"),
-        (f"conf/{BRIDGE}/send_redirects", "0"),
-    ):
-        Path(f"/proc/sys/net/ipv4/{name}").write_text(value)
 
 
 def _node(files: Files, index: int) -> Process:
