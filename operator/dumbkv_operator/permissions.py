@@ -1,5 +1,7 @@
 """What the operator may do in a cluster: manifests/operator/rbac.yaml grants this, and no more."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,15 +26,25 @@ class Permission:
     object_names: frozenset[str] = frozenset()
 
 
-def _on_child(child: Child) -> Permission:
-    group = child.api_version.rpartition("/")[0]
-    return Permission(group, child.plural, OBSERVE | APPLY | {"delete"})
+def _on_children(children: Iterable[Child]) -> Iterator[Permission]:
+    """Yield what the children need, each kind once.
+
+    Only what a specification can stop asking for is ever deleted, and data never is: owner references do the
+    rest.
+    """
+    verbs: defaultdict[tuple[str, str], Verbs] = defaultdict(frozenset)
+    for child in children:
+        group = child.api_version.rpartition("/")[0]
+        deleted = child.optional and not child.retained
+        verbs[group, child.plural] |= OBSERVE | APPLY | ({"delete"} if deleted else frozenset())
+    for (group, plural), needed in verbs.items():
+        yield Permission(group, plural, needed)
 
 
 CLUSTER: Final = frozenset(
     {
-        *(_on_child(child) for child in CHILDREN),
-        Permission(names.GROUP, names.PLURAL, OBSERVE),
+        *_on_children(CHILDREN),
+        Permission(names.GROUP, names.PLURAL, WATCH),
         Permission(names.GROUP, f"{names.PLURAL}/status", frozenset({"patch"})),
         # Why a server does not become ready.
         Permission("", "pods", WATCH),

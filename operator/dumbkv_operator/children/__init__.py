@@ -38,7 +38,9 @@ __all__ = [
 PEPPER_SECRET: Final = Child(
     "Secret", "v1", "secrets", secret.build_pepper, names.pepper_secret, retained=True
 )
-AUTH_SECRET: Final = Child("Secret", "v1", "secrets", secret.build_auth, names.auth_secret, retained=True)
+AUTH_SECRET: Final = Child(
+    "Secret", "v1", "secrets", secret.build_auth, names.auth_secret, retained=True, optional=True
+)
 BINDING_SECRET: Final = Child("Secret", "v1", "secrets", secret.build_binding, names.binding_secret)
 CLAIM: Final = Child(
     "PersistentVolumeClaim",
@@ -47,18 +49,26 @@ CLAIM: Final = Child(
     persistent_volume_claim.build,
     names.claim,
     retained=True,
+    optional=True,
 )
 DEPLOYMENT: Final = Child("Deployment", "apps/v1", "deployments", deployment.build, same_name)
 SERVICE: Final = Child("Service", "v1", "services", service.build, same_name)
 NETWORK_POLICY: Final = Child(
-    "NetworkPolicy", "networking.k8s.io/v1", "networkpolicies", network_policy.build, same_name
+    "NetworkPolicy", "networking.k8s.io/v1", "networkpolicies", network_policy.build, same_name, optional=True
 )
-INGRESS: Final = Child("Ingress", "networking.k8s.io/v1", "ingresses", ingress.build, same_name)
+INGRESS: Final = Child(
+    "Ingress", "networking.k8s.io/v1", "ingresses", ingress.build, same_name, optional=True
+)
 HTTP_ROUTE: Final = Child(
-    "HTTPRoute", "gateway.networking.k8s.io/v1", "httproutes", http_route.build, same_name
+    "HTTPRoute", "gateway.networking.k8s.io/v1", "httproutes", http_route.build, same_name, optional=True
 )
 SERVICE_MONITOR: Final = Child(
-    "ServiceMonitor", "monitoring.coreos.com/v1", "servicemonitors", service_monitor.build, same_name
+    "ServiceMonitor",
+    "monitoring.coreos.com/v1",
+    "servicemonitors",
+    service_monitor.build,
+    same_name,
+    optional=True,
 )
 
 CHILDREN: Final = (

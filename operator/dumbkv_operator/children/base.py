@@ -47,6 +47,8 @@ class Child:
     name: Callable[[str], str]
     retained: bool = False
     """Data: it outlives its resource unless `storage.reclaimPolicy` is `Delete`."""
+    optional: bool = False
+    """Whether a specification can do without it, so that `build` may return None."""
 
 
 def same_name(name: str) -> str:

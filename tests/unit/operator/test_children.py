@@ -367,3 +367,8 @@ def test_what_the_pod_needs_is_applied_before_the_pod() -> None:
     order = list(children.CHILDREN)
     before = {children.PEPPER_SECRET, children.AUTH_SECRET, children.CLAIM, children.NETWORK_POLICY}
     assert set(order[: order.index(children.DEPLOYMENT)]) == before
+
+
+@pytest.mark.parametrize("child", children.CHILDREN, ids=lambda child: child.name("store") + child.kind)
+def test_only_an_optional_child_is_ever_left_out(child: Child) -> None:
+    assert any(built(child, spec) is None for spec in VALID.values()) is child.optional
