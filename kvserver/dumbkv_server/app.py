@@ -21,6 +21,7 @@ from .limits import Limits
 from .metrics import Metrics
 from .settings import Settings
 from .store import Store
+from .store.postgres import PostgresStore
 from .store.sqlite import SQLiteStore
 from .vault import Vault
 
@@ -67,11 +68,15 @@ def create(settings: Settings) -> FastAPI:
 
 def _store(settings: Settings, keyring: Keyring, metrics: Metrics) -> Store:
     location = settings.database_location.get_secret_value()
-    return SQLiteStore(
+    fingerprints, waiting = keyring.fingerprints(), settings.max_waiting_writes
+    if settings.database_type == "sqlite":
+        return SQLiteStore(location, metrics, fingerprints=fingerprints, max_waiting_writes=waiting)
+    return PostgresStore(
         location,
         metrics,
-        fingerprints=keyring.fingerprints(),
-        max_waiting_writes=settings.max_waiting_writes,
+        fingerprints=fingerprints,
+        max_waiting_writes=waiting,
+        statement_timeout=settings.statement_timeout,
     )
 
 

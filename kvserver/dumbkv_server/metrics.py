@@ -17,7 +17,7 @@ from prometheus_client import (
 from . import __version__
 
 # A creation time beside each counter doubles what Prometheus stores, and no query here reads it.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

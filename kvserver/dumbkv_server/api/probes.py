@@ -20,8 +20,9 @@ def add(app: FastAPI, store: Store, lifecycle: Lifecycle, metrics: Metrics) -> N
     async def reason() -> str | None:
         try:
             await store.check()
-        except StoreUnavailableError as error:
-            return error.reason
+        except StoreUnavailableError:
+            # Hosts, users and paths are for the log; everybody may ask this.
+            return "the database cannot be used; the log says why"
         except ClosingError:
             return "the process is stopping"
         return None

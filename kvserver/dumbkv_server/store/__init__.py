@@ -1,5 +1,6 @@
 """The one interface to a database. No HTTP and no cryptography: addresses in, sealed bytes out."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,10 @@ from dumbkv_server.metrics import Metrics
 
 from .batching import Batcher
 
+log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 1
+# A batch of reads is answered from memory at once, and each value may have a mebibyte.
+READS_AT_ONCE = 64
 
 
 class StoreStartError(Exception):
@@ -90,10 +94,13 @@ class Store(ABC):
 
     def __init__(self, metrics: Metrics, *, max_waiting_writes: int, readers: int = 1) -> None:
         self.metrics = metrics
+        self._failure: str | None = None
         self._writes = Batcher[Operation, Outcome](
             self._commit, limit=max_waiting_writes, on_length=metrics.write_queue_length.set
         )
-        self._reads = Batcher[Address | None, Found | None](self._read, workers=readers)
+        self._reads = Batcher[Address | None, Found | None](
+            self._read, workers=readers, at_once=READS_AT_ONCE
+        )
 
     @property
     def fatal(self) -> bool:
@@ -117,7 +124,13 @@ class Store(ABC):
         return await self._writes.submit(Rewrite(address, found, blob))
 
     async def check(self) -> None:
-        """Ask the database; StoreUnavailableError says why it cannot serve."""
+        """Ask the database; StoreUnavailableError says why it cannot serve.
+
+        After a failure this tries a commit of nothing: so readiness comes back with the database, and not
+        only with the next client that dares to write.
+        """
+        if self._failure is not None:
+            await self._commit([])
         await self._reads.submit(None)
 
     @abstractmethod
@@ -128,6 +141,20 @@ class Store(ABC):
         """Finish what waits, then let go of the database."""
         await self._writes.close()
         await self._reads.close()
+
+    def _failed(self, reason: str) -> None:
+        """Remember why the database does not serve, and say so once."""
+        if self._failure is None:
+            log.error("the database failed: %s", reason)
+        self._failure = reason
+        self.metrics.database_up.set(0)
+
+    def _works(self) -> None:
+        """Forget a failure that is over, and say so."""
+        if self._failure is not None:
+            log.warning("the database serves again")
+        self._failure = None
+        self.metrics.database_up.set(1)
 
     @abstractmethod
     async def _commit(self, batch: Sequence[Operation]) -> Sequence[Outcome]:

@@ -28,11 +28,13 @@ class Batcher(Generic[Item, Answer]):
         *,
         limit: int | None = None,
         workers: int = 1,
+        at_once: int | None = None,
         on_length: Callable[[float], None] | None = None,
     ) -> None:
         self._handle = handle
         self._limit = limit
         self._idle = workers
+        self._at_once = at_once
         self._on_length = on_length
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -61,7 +63,8 @@ class Batcher(Generic[Item, Answer]):
 
     async def _work(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting, []
+            batch = self._waiting[: self._at_once]
+            del self._waiting[: self._at_once]
             self._report_length()
             try:
                 answers = await self._handle([item for item, _ in batch])

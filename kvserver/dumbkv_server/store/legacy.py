@@ -10,7 +10,6 @@ COLUMNS = {"database_id", "key", "value"}
 # The statements differ only in how a backend marks a parameter.
 SQLITE_SELECT = "SELECT value FROM kv WHERE database_id = ? AND key = ?"
 SQLITE_DELETE = "DELETE FROM kv WHERE database_id = ? AND key = ?"
-POSTGRES_SELECT = "SELECT value FROM kv WHERE database_id = %s AND key = %s"
 POSTGRES_DELETE = "DELETE FROM kv WHERE database_id = %s AND key = %s"
 
 

@@ -1,4 +1,4 @@
-"""What both backends keep in `dumbkv_meta`: the format, the last revision, which peppers were used."""
+"""What both backends keep in `dumbkv_meta`: the format, and which peppers were used."""
 
 import logging
 from collections.abc import Mapping
@@ -8,16 +8,6 @@ from . import StoreStartError
 log = logging.getLogger(__name__)
 VERSION = 1
 PEPPER_PREFIX = "pepper/"
-
-
-def pack_revision(revision: int) -> bytes:
-    """A revision as it is stored."""
-    return str(revision).encode()
-
-
-def revision(meta: Mapping[str, bytes]) -> int:
-    """The last revision that was given, 0 for a new database."""
-    return int(meta.get("revision", b"0"))
 
 
 def settle(meta: Mapping[str, bytes], fingerprints: Mapping[int, bytes]) -> dict[str, bytes]:
@@ -48,6 +38,6 @@ def settle(meta: Mapping[str, bytes], fingerprints: Mapping[int, bytes]) -> dict
             number,
             "; the line '0 ' and 64 zeros in the pepper file makes them readable" if number == 0 else "",
         )
-    new = {PEPPER_PREFIX + str(number): value for number, value in fingerprints.items()}
-    wanted = {"version": str(VERSION).encode(), "revision": pack_revision(revision(meta)), **new}
+    wanted = {PEPPER_PREFIX + str(number): value for number, value in fingerprints.items()}
+    wanted["version"] = str(VERSION).encode()
     return {name: value for name, value in wanted.items() if name not in meta}

@@ -81,7 +81,6 @@ class SQLiteStore(Store):
         self._read_thread = ThreadPoolExecutor(1, "sqlite-read")
         self._revision = 0
         self._has_legacy = False
-        self._failure: str | None = None
         self._fatal = False
 
     @property
@@ -92,7 +91,7 @@ class SQLiteStore(Store):
     async def open(self) -> None:
         """Take the file, bring its schema up to date, and read the last revision."""
         await self._in(self._write_thread, self._open)
-        self.metrics.database_up.set(1)
+        self._works()
 
     async def close(self) -> None:
         """Finish what waits, fold the write-ahead log into the file, and let go of it."""
@@ -100,14 +99,6 @@ class SQLiteStore(Store):
         await self._in(self._write_thread, self._close)
         self._write_thread.shutdown()
         self._read_thread.shutdown()
-
-    async def check(self) -> None:
-        """Ask the database; after a failed write, whether it takes writes again."""
-        if self._fatal:
-            raise StoreUnavailableError(self._failure or "the database failed")
-        if self._failure is not None:
-            await self._in(self._write_thread, lambda: self._write([]))
-        await super().check()
 
     async def _commit(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
         started = time.perf_counter()
@@ -181,7 +172,7 @@ class SQLiteStore(Store):
             }
             for name, value in schema.settle(meta, self._fingerprints).items():
                 self._connection.execute(SET_META, (name, value))
-            self._revision = schema.revision(meta)
+            self._revision = int(meta.get("revision", b"0"))
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
@@ -205,33 +196,27 @@ class SQLiteStore(Store):
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             outcomes = [self._apply(operation) for operation in batch]
-            self._connection.execute(SET_META, ("revision", schema.pack_revision(self._revision)))
+            # Also an empty batch writes: it is how readiness asks whether the disk takes anything.
+            self._connection.execute(SET_META, ("revision", str(self._revision).encode()))
             committing = True
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            raise self._failed(error, committing=committing) from error
-        if self._failure is not None:
-            log.warning("the database takes writes again")
-            self._failure = None
-            self.metrics.database_up.set(1)
+            self._undo(error)
+            reason = f"cannot write: {error}"
+            self._failed(f"{reason}; this process must be restarted" if self._fatal else reason)
+            raise StoreUnavailableError(reason, unknown=committing and self._fatal) from error
+        self._works()
         return outcomes
 
-    def _failed(self, error: sqlite3.Error, *, committing: bool) -> StoreUnavailableError:
-        """Undo, remember why, and say so once. The revisions of a failed batch are not used again."""
+    def _undo(self, error: sqlite3.Error) -> None:
+        """Roll back, and see whether this process can go on. A batch's revisions are not used again."""
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        fatal = code in FATAL
+        self._fatal = code in FATAL
         if self._connection.in_transaction:
             try:
                 self._connection.execute("ROLLBACK")
             except sqlite3.Error:
-                fatal = True
-        if self._failure is None or (fatal and not self._fatal):
-            log.error(
-                "the database cannot write: %s%s", error, "; this process must be restarted" if fatal else ""
-            )
-        self._failure, self._fatal = f"the database cannot write: {error}", self._fatal or fatal
-        self.metrics.database_up.set(0)
-        return StoreUnavailableError(self._failure, unknown=committing and fatal)
+                self._fatal = True
 
     def _apply(self, operation: Operation) -> Outcome:
         address = operation.address
@@ -277,11 +262,15 @@ class SQLiteStore(Store):
 
     def _select(self, batch: Sequence[Address | None]) -> Sequence[Found | None]:
         try:
-            return [self._find(address) for address in batch]
+            # One snapshot: a row that is being moved is seen in its old place or in its new one.
+            self._reader.execute("BEGIN")
+            try:
+                return [self._find(address) for address in batch]
+            finally:
+                self._reader.execute("COMMIT")
         except sqlite3.Error as error:
-            log.error("the database cannot read: %s", error)
-            self.metrics.database_up.set(0)
-            raise StoreUnavailableError(f"the database cannot read: {error}") from error
+            self._failed(f"cannot read: {error}")
+            raise StoreUnavailableError(f"cannot read: {error}") from error
 
     def _find(self, address: Address | None) -> Found | None:
         if address is None:

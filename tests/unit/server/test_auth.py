@@ -1,0 +1,136 @@
+"""Tokens: how the file is read, who may do what, and how a changed file is followed."""
+
+import logging
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from dumbkv_server import auth
+from dumbkv_server.auth import (
+    Authenticator,
+    ForbiddenError,
+    TokenFileError,
+    UnauthenticatedError,
+    parse_tokens,
+)
+
+
+def line(name: str, scopes: str, token: str) -> str:
+    return f"{name} {scopes} sha256:{sha256(token.encode()).hexdigest()}\n"
+
+
+FILE = (
+    "# tokens\n"
+    + line("reader", "read", "r")
+    + "\n"
+    + line("both", "read,write", "b")
+    + line("a", "admin", "a")
+)
+
+
+@pytest.mark.parametrize(
+    ("token", "allowed"),
+    [("r", {"read"}), ("b", {"read", "write"}), ("a", {"read", "write", "admin"})],
+)
+def test_a_token_may_do_what_its_scopes_say_and_admin_everything(token: str, allowed: set[str]) -> None:
+    authenticator = Authenticator.create(FILE, None)
+    for scope in ("read", "write", "admin"):
+        if scope in allowed:
+            authenticator.require(f"Bearer {token}".encode(), scope)
+        else:
+            with pytest.raises(ForbiddenError):
+                authenticator.require(f"Bearer {token}".encode(), scope)
+
+
+@pytest.mark.parametrize(
+    "header", [None, b"", b"Bearer", b"Bearer ", b"Bearer x", b"Basic r", b"r", b"Bearer \xff"]
+)
+def test_no_token_or_an_unknown_one_is_not_let_in(header: bytes | None) -> None:
+    with pytest.raises(UnauthenticatedError):
+        Authenticator.create(FILE, None).require(header, "read")
+
+
+def test_the_scheme_may_be_written_in_any_case() -> None:
+    Authenticator.create(FILE, None).require(b"bearer r", "read")
+
+
+def test_without_a_file_everybody_may_do_everything_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        Authenticator.create(None, None).require(None, "admin")
+    assert "authentication is off" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name read",
+        "name read md5:00",
+        "name read sha256:00",
+        "name read sha256:" + "zz" * 32,
+        "name owner sha256:" + "00" * 32,
+        "name read, sha256:" + "00" * 32,
+        "name read sha256:" + "00" * 32 + " more",
+    ],
+)
+def test_a_wrong_line_is_named_by_its_number_only(text: str) -> None:
+    with pytest.raises(TokenFileError, match="line 2") as caught:
+        parse_tokens("# comment\n" + text)
+    assert "zz" not in str(caught.value)
+
+
+def test_a_file_without_a_token_is_refused() -> None:
+    with pytest.raises(TokenFileError, match="no token"):
+        parse_tokens("# nobody\n")
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the file with each request, so that no test waits."""
+    monkeypatch.setattr(auth, "SECONDS_BETWEEN_LOOKS", 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_changed_file_is_followed(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(line("old", "read", "old"))
+    authenticator = Authenticator.create(path.read_text(), path)
+    authenticator.require(b"Bearer old", "read")
+    path.write_text(line("newer", "read", "new"))
+    authenticator.require(b"Bearer new", "read")
+    with pytest.raises(UnauthenticatedError):
+        authenticator.require(b"Bearer old", "read")
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_volume_that_swaps_a_link_is_followed(tmp_path: Path) -> None:
+    """How the kubelet updates a mounted Secret: `tokens` -> `..data/tokens`, and `..data` is replaced."""
+    for name, token in (("first", "old"), ("second", "new")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokens").write_text(line("app", "read", token))
+    data, path = tmp_path / "..data", tmp_path / "tokens"
+    data.symlink_to("first")
+    path.symlink_to("..data/tokens")
+    authenticator = Authenticator.create(path.read_text(), path)
+    replacement = tmp_path / "..new"
+    replacement.symlink_to("second")
+    os.replace(replacement, data)  # noqa: PTH105 (renames the link itself)
+    authenticator.require(b"Bearer new", "read")
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_file_that_became_wrong_or_went_away_changes_nothing_and_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(line("app", "read", "t"))
+    authenticator = Authenticator.create(path.read_text(), path)
+    path.write_text("broken line of a secret")
+    authenticator.require(b"Bearer t", "read")
+    path.unlink()
+    authenticator.require(b"Bearer t", "read")
+    assert caplog.text.count("is not used") == 2
+    assert "secret" not in caplog.text

@@ -1,0 +1,83 @@
+"""The limits are exact, and a body is refused before it is kept."""
+
+import asyncio
+
+import pytest
+from starlette.types import Message
+
+from dumbkv_server.limits import BodyTimeoutError, ClientGoneError, Limits, TooLargeError
+
+LIMITS = Limits(key_bytes=4, value_bytes=8, body_seconds=60)
+
+
+class Body:
+    """An ASGI receive channel that counts what was taken from it."""
+
+    def __init__(self, *parts: bytes, disconnect: bool = False) -> None:
+        self.messages: list[Message] = [
+            {"type": "http.request", "body": part, "more_body": number < len(parts) or disconnect}
+            for number, part in enumerate(parts, 1)
+        ]
+        if disconnect:
+            self.messages.append({"type": "http.disconnect"})
+        self.taken = 0
+
+    async def receive(self) -> Message:
+        self.taken += 1
+        return self.messages[self.taken - 1]
+
+
+@pytest.mark.parametrize("text", ["", "abcd", "éé", "\U0001f511", "abé"])
+def test_a_key_within_its_bytes_passes(text: str) -> None:
+    LIMITS.check_key(text)
+
+
+@pytest.mark.parametrize("text", ["abcde", "ééé", "\U0001f511a", "abcé"])
+def test_a_key_over_its_bytes_is_refused(text: str) -> None:
+    with pytest.raises(TooLargeError, match="key is larger than 4 bytes"):
+        LIMITS.check_key(text)
+
+
+def test_a_value_has_a_limit_of_its_own() -> None:
+    LIMITS.check_value("12345678")
+    with pytest.raises(TooLargeError, match="value"):
+        LIMITS.check_value("123456789")
+
+
+async def test_a_body_in_parts_is_joined() -> None:
+    assert await LIMITS.read_body(Body(b"a", b"", b"bc").receive, None, 3) == b"abc"
+
+
+@pytest.mark.parametrize("length", [b"11", b"-1", b"x", b"1e3", b""])
+async def test_a_body_that_announces_too_much_is_not_read(length: bytes) -> None:
+    body = Body(b"a")
+    with pytest.raises(TooLargeError):
+        await LIMITS.read_body(body.receive, length, 10)
+    assert body.taken == 0
+
+
+async def test_a_body_is_refused_with_the_first_part_that_is_too_much() -> None:
+    body = Body(*[b"1234"] * 100)
+    with pytest.raises(TooLargeError):
+        await LIMITS.read_body(body.receive, None, 10)
+    assert body.taken == 3
+
+
+async def test_a_client_that_leaves_is_not_answered() -> None:
+    with pytest.raises(ClientGoneError):
+        await LIMITS.read_body(Body(b"a", disconnect=True).receive, None, 10)
+
+
+async def test_a_body_that_does_not_arrive_in_time_is_given_up() -> None:
+    async def never() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(BodyTimeoutError):
+        await Limits(4, 8, 0.01).read_body(never, None, 10)
+
+
+def test_the_largest_body_holds_the_largest_key_and_value_however_escaped() -> None:
+    key, value = "\\u001f" * 4, "\\u001f" * 8
+    body = f'{{"database":2147483647,"key":"{key}","value":"{value}"}}'
+    assert len(body) <= LIMITS.body_bytes
