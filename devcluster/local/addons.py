@@ -2,15 +2,25 @@
 
 from typing import Any
 
-from devcluster.local.configuration import PROVISIONER, PROVISIONER_NAME, STORAGE_NAMESPACE
+from devcluster.local.configuration import PROVISIONER, PROVISIONER_NAME
 from devcluster.local.spec import Spec
 
 DNS_PORTS = (("dns", "UDP"), ("dns-tcp", "TCP"))
 
 
-def manifests(spec: Spec) -> list[dict[str, Any]]:
-    """All of them, in the order in which they must be applied."""
-    return [_dns_service(spec), _dns_endpoints(spec), *_storage()]
+def manifests(spec: Spec) -> dict[str, dict[str, Any]]:
+    """All of them by their path at the API server, in the order in which they must be applied."""
+    system = "/api/v1/namespaces/kube-system"
+    account, scripts = _provisioner()
+    return {
+        f"{system}/services/kube-dns": _dns_service(spec),
+        "/apis/discovery.k8s.io/v1/namespaces/kube-system/endpointslices/kube-dns-control-plane": (
+            _dns_endpoints(spec)
+        ),
+        f"{system}/serviceaccounts/{PROVISIONER_NAME}": account,
+        f"{system}/configmaps/{PROVISIONER_NAME}": scripts,
+        "/apis/storage.k8s.io/v1/storageclasses/efs": storage_class("efs", default=True),
+    }
 
 
 def _dns_service(spec: Spec) -> dict[str, Any]:
@@ -43,24 +53,19 @@ def _dns_endpoints(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _storage() -> list[dict[str, Any]]:
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": PROVISIONER_NAME, "namespace": STORAGE_NAMESPACE},
+def _provisioner() -> tuple[dict[str, Any], dict[str, Any]]:
+    metadata = {"name": PROVISIONER_NAME, "namespace": "kube-system"}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+    scripts = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata,
+        "data": {
+            "setup": '#!/bin/sh\nset -eu\nmkdir -m 0777 -p "$VOL_DIR"\n',
+            "teardown": '#!/bin/sh\nset -eu\nrm -rf "$VOL_DIR"\n',
         },
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": PROVISIONER_NAME, "namespace": STORAGE_NAMESPACE},
-            "data": {
-                "setup": '#!/bin/sh\nset -eu\nmkdir -m 0777 -p "$VOL_DIR"\n',
-                "teardown": '#!/bin/sh\nset -eu\nrm -rf "$VOL_DIR"\n',
-            },
-        },
-        storage_class("efs", default=True),
-    ]
+    }
+    return account, scripts
 
 
 def storage_class(name: str, *, default: bool, provisioner: str = PROVISIONER) -> dict[str, Any]:

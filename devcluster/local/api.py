@@ -1,30 +1,54 @@
 """Asks the API server what a cluster's start waits for, without the tenth of a second that kubectl takes."""
 
-import json
 import ssl
-import urllib.error
-import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
-from devcluster.local.credentials import PORT
-from devcluster.local.spec import Spec
+import httpx
+
+from devcluster.local.spec import PORT, Spec
+
+SECONDS = 5
 
 
-def get(spec: Spec, path: str, timeout: float = 2) -> Any:
-    """The JSON (or text) at this path, as the administrator; None where the server does not give it."""
+def get(spec: Spec, path: str) -> Any:
+    """The object at this path, as the administrator; None where the server does not give it."""
+    return _request(spec, "GET", path)
+
+
+def ready(spec: Spec) -> bool:
+    """Whether the API server says that it is."""
+    with _client(spec) as client:
+        try:
+            return client.get("/readyz").is_success
+        except httpx.HTTPError:
+            return False
+
+
+def apply(spec: Spec, path: str, manifest: Mapping[str, Any]) -> bool:
+    """Apply this object at its path; returns whether the server took it."""
+    parameters = {"fieldManager": "devcluster", "force": "true"}
+    headers = {"Content-Type": "application/apply-patch+yaml"}
+    return _request(spec, "PATCH", path, params=parameters, headers=headers, json=manifest) is not None
+
+
+def _request(spec: Spec, method: str, path: str, **options: Any) -> Any:
+    with _client(spec) as client:
+        try:
+            response = client.request(method, path, **options)
+        except httpx.HTTPError:
+            return None
+    return response.json() if response.is_success else None
+
+
+def _client(spec: Spec) -> httpx.Client:
     certificates = spec.files.certificates
-    try:
-        context = ssl.create_default_context(cafile=certificates / "ca.crt")
-        context.load_cert_chain(certificates / "admin.crt", certificates / "admin.key")
-        # The cluster is on this machine: a proxy of the environment must not be asked.
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-        )
-        with opener.open(f"https://{spec.addresses.api}:{PORT}{path}", timeout=timeout) as response:
-            text = response.read().decode()
-    except (OSError, urllib.error.URLError):
-        return None
-    return json.loads(text) if text.startswith(("{", "[")) else text
+    context = ssl.create_default_context(cafile=certificates / "ca.crt")
+    context.load_cert_chain(certificates / "admin.crt", certificates / "admin.key")
+    # The cluster is on this machine: a proxy of the environment must not be asked.
+    return httpx.Client(
+        base_url=f"https://{spec.addresses.api}:{PORT}", verify=context, timeout=SECONDS, trust_env=False
+    )
 
 
 def ready_nodes(spec: Spec) -> dict[str, bool]:

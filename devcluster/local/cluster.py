@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -77,7 +78,7 @@ class LocalCluster:
                 self._start(spec)
             elif spec != running:
                 self._grow(spec)
-            self._wait(spec)
+            self._wait()
 
     def down(self) -> None:
         """End it and wait until nothing of it is left."""
@@ -180,31 +181,20 @@ class LocalCluster:
         if pid is not None:
             os.kill(pid, signal.SIGHUP)
 
-    def _wait(self, _spec: Spec) -> None:
+    def _wait(self) -> None:
         spec = self._required()
-        if not self._answers(spec):
+        if not api.ready(spec):
             with step("Wait for the API server"):
-                self._until(lambda: self._answers(spec), "the API server", "kube-apiserver")
-        if spec.nodes:
-            missing = [name for name in node_names(spec.nodes) if not api.ready_nodes(spec).get(name)]
-            if missing:
-                with step(f"Wait for {', '.join(missing)} to be Ready"):
-                    self.kubectl().apply(*addons.manifests(spec))
-                    self._until(lambda: self._all_ready(spec), "the nodes", f"{missing[0]}.kubelet")
-            else:
-                self.kubectl().apply(*addons.manifests(spec))
-
-    def _answers(self, spec: Spec) -> bool:
-        """Whether the API server is ready, and pods can be made in the default namespace."""
-        return (
-            api.get(spec, "/readyz") == "ok"
-            and api.get(spec, "/api/v1/namespaces/default/serviceaccounts/default") is not None
-            and api.get(spec, "/api/v1/namespaces/kube-system") is not None
-        )
-
-    def _all_ready(self, spec: Spec) -> bool:
-        ready = api.ready_nodes(spec)
-        return all(ready.get(name) for name in node_names(spec.nodes))
+                self._until(partial(api.ready, spec), "the API server", "kube-apiserver")
+        if not spec.nodes:
+            return
+        names = node_names(spec.nodes)
+        with step(f"Wait for {', '.join(names)}"):
+            for path, manifest in addons.manifests(spec).items():
+                self._until(partial(api.apply, spec, path, manifest), path, "kube-apiserver")
+            self._until(
+                lambda: _usable(spec, names), f"of {', '.join(names)} not all", f"{names[-1]}.kubelet"
+            )
 
     def _until(self, done: Callable[[], bool], what: str, component: str = "supervisor") -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -246,3 +236,10 @@ class LocalCluster:
     def _check_root(self) -> None:
         if os.geteuid() != 0:
             raise ClusterError("the local cluster needs root (namespaces, mounts): use sudo, or install kind")
+
+
+def _usable(spec: Spec, names: list[str]) -> bool:
+    """Whether these nodes are Ready and pods can be made, which takes the default service account."""
+    ready = api.ready_nodes(spec)
+    account = "/api/v1/namespaces/default/serviceaccounts/default"
+    return all(ready.get(name) for name in names) and api.get(spec, account) is not None

@@ -1,9 +1,8 @@
 """The command line of every component. Where a flag departs from the default, the reason is beside it."""
 
 from devcluster.local import configuration
-from devcluster.local.credentials import PORT, kubeconfig
 from devcluster.local.keeper import Process
-from devcluster.local.spec import Spec
+from devcluster.local.spec import PORT, Spec
 
 
 def control_plane(spec: Spec) -> list[Process]:
@@ -34,7 +33,7 @@ def node(spec: Spec, index: int) -> list[Process]:
             [
                 spec.program("kubelet"),
                 f"--config={configuration.kubelet(spec, index)}",
-                f"--kubeconfig={kubeconfig(spec.files, name)}",
+                f"--kubeconfig={spec.files.client(name)}",
                 f"--root-dir={spec.files.node(name) / 'kubelet'}",
                 f"--hostname-override={name}",
                 f"--node-ip={spec.addresses.node(index)}",
@@ -45,8 +44,8 @@ def node(spec: Spec, index: int) -> list[Process]:
     ]
 
 
-def _process(spec: Spec, name: str, program: str, *arguments: str) -> Process:
-    return Process(name, [program, *arguments], spec.files.log(name))
+def _process(spec: Spec, name: str, program: str, *arguments: str, **environment: str) -> Process:
+    return Process(name, [program, *arguments], spec.files.log(name), environment=environment)
 
 
 def _etcd(spec: Spec) -> Process:
@@ -96,6 +95,8 @@ def _api_server(spec: Spec) -> Process:
         "--default-not-ready-toleration-seconds=30",
         "--default-unreachable-toleration-seconds=30",
         "--profiling=false",
+        # Its start is most of the cluster's: a fifth less of it for 80 MB.
+        GOGC="200",
     )
 
 
@@ -105,7 +106,7 @@ def _controller_manager(spec: Spec) -> Process:
         spec,
         "kube-controller-manager",
         spec.program("kube-controller-manager"),
-        f"--kubeconfig={kubeconfig(spec.files, 'kube-controller-manager')}",
+        f"--kubeconfig={spec.files.client('kube-controller-manager')}",
         "--bind-address=127.0.0.1",
         "--leader-elect=false",
         "--use-service-account-credentials=true",
@@ -128,7 +129,7 @@ def _scheduler(spec: Spec) -> Process:
         spec,
         "kube-scheduler",
         spec.program("kube-scheduler"),
-        f"--kubeconfig={kubeconfig(spec.files, 'kube-scheduler')}",
+        f"--kubeconfig={spec.files.client('kube-scheduler')}",
         "--bind-address=127.0.0.1",
         "--leader-elect=false",
         "--kube-api-qps=100",
@@ -157,9 +158,9 @@ def _provisioner(spec: Spec) -> Process:
         f"--config={configuration_file}",
         f"--helper-pod-file={helper_pod}",
         f"--helper-image={configuration.TOOLS_IMAGE}",
-        f"--kubeconfig={kubeconfig(spec.files, 'local-path-provisioner')}",
+        f"--kubeconfig={spec.files.client('local-path-provisioner')}",
         f"--provisioner-name={configuration.PROVISIONER}",
-        f"--namespace={configuration.STORAGE_NAMESPACE}",
+        "--namespace=kube-system",
         f"--configmap-name={configuration.PROVISIONER_NAME}",
         f"--service-account-name={configuration.PROVISIONER_NAME}",
     )
@@ -170,7 +171,7 @@ def _kwok(spec: Spec) -> Process:
         spec,
         "kwok",
         spec.kwok,
-        f"--kubeconfig={kubeconfig(spec.files, 'kwok')}",
+        f"--kubeconfig={spec.files.client('kwok')}",
         f"--manage-nodes-with-label-selector={configuration.FAKE_NODE_LABEL}",
         "--disregard-status-with-annotation-selector=kwok.x-k8s.io/status=custom",
         f"--cidr={spec.addresses.pods}",

@@ -6,13 +6,11 @@ from typing import Any
 
 from devcluster import cache
 from devcluster.local import cgroups
-from devcluster.local.credentials import kubeconfig
 from devcluster.local.spec import Spec
 
 TOOLS_IMAGE = "dumbkv.example.com/devcluster/tools:1"
 PROVISIONER = "rancher.io/local-path"
 PROVISIONER_NAME = "local-path-provisioner"
-STORAGE_NAMESPACE = "kube-system"
 FAKE_NODE_LABEL = "dumbkv.example.com/fake-node=true"
 CNI_PROGRAMS = ("/usr/lib/cni", "/opt/cni/bin")
 
@@ -151,7 +149,7 @@ def kube_proxy(spec: Spec, name: str, node_name: str) -> Path:
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "nftables",
-        "clientConnection": {"kubeconfig": str(kubeconfig(spec.files, "kube-proxy"))},
+        "clientConnection": {"kubeconfig": str(spec.files.client("kube-proxy"))},
         "clusterCIDR": str(spec.addresses.pods),
         "hostnameOverride": node_name,
         # The limit is the whole machine's: not ours to change.
@@ -164,9 +162,7 @@ def kube_proxy(spec: Spec, name: str, node_name: str) -> Path:
 
 def coredns(spec: Spec) -> Path:
     """Write CoreDNS' configuration; returns its path."""
-    content = COREFILE.format(
-        address=spec.addresses.control_plane, kubeconfig=kubeconfig(spec.files, "coredns")
-    )
+    content = COREFILE.format(address=spec.addresses.control_plane, kubeconfig=spec.files.client("coredns"))
     return cache.write(spec.files.configuration / "Corefile", content)
 
 

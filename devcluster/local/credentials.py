@@ -2,13 +2,11 @@
 
 import base64
 import json
-from pathlib import Path
 
 from devcluster import cache
 from devcluster.local.certificates import Authority, Pair, new_key, private_pem, public_pem
-from devcluster.local.spec import Files, Spec, node_names
+from devcluster.local.spec import PORT, Files, Spec, node_names
 
-PORT = 6443
 SECRET = 0o600
 # Who each component is; Kubernetes' own bootstrap roles are bound to these users and groups.
 CLIENTS = {
@@ -22,11 +20,6 @@ CLIENTS = {
 }
 
 
-def kubeconfig(files: Files, client: str) -> Path:
-    """Where the kubeconfig of this client is: one of CLIENTS, or a node's name."""
-    return files.configuration / f"{client}.kubeconfig"
-
-
 def write(spec: Spec) -> None:
     """Write all that is still missing for this specification; what is there stays as it is."""
     files = spec.files
@@ -34,7 +27,7 @@ def write(spec: Spec) -> None:
     if not (files.certificates / "service-accounts.key").exists():
         _write_control_plane(spec, authority)
     for index, name in enumerate(node_names(spec.nodes), start=1):
-        if not kubeconfig(files, name).exists():
+        if not files.client(name).exists():
             address = spec.addresses.node(index)
             _write_pair(files, f"{name}-serving", authority.server(name, [name, address]))
             client = authority.client(f"system:node:{name}", "system:nodes")
@@ -79,7 +72,7 @@ def _write_pair(files: Files, name: str, pair: Pair) -> None:
 
 def _write_kubeconfig(spec: Spec, authority: Authority, client: Pair, host: str, name: str) -> None:
     content = _kubeconfig(spec.name, authority.pair.certificate, client, host)
-    cache.write(kubeconfig(spec.files, name), content, SECRET)
+    cache.write(spec.files.client(name), content, SECRET)
 
 
 def _kubeconfig(cluster: str, authority: str, client: Pair, host: str) -> str:

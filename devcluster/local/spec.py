@@ -7,6 +7,9 @@ from pathlib import Path
 from devcluster import cache
 from devcluster.local.addresses import Addresses
 
+# The API server's, on each of the control plane's addresses.
+PORT = 6443
+
 
 def node_names(count: int) -> list[str]:
     """The names of the first `count` nodes: node1, node2, …"""
@@ -95,6 +98,10 @@ class Files:
     def configuration(self) -> Path:
         """The components' own configuration files and kubeconfigs."""
         return self.folder / "configuration"
+
+    def client(self, name: str) -> Path:
+        """The kubeconfig of a component, or of the kubelet of the node of this name."""
+        return self.configuration / f"{name}.kubeconfig"
 
     @property
     def images(self) -> Path:
