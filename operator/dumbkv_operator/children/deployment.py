@@ -93,8 +93,9 @@ def _container(spec: Spec, context: Context) -> Manifest:
     }
     if resources := _resources(spec.resources):
         container["resources"] = resources
-    if spec.replicas > 1:
-        # A server that stops goes on answering until the other nodes have taken it out of the Service.
+    if spec.backend == "postgres":
+        # A server that stops goes on answering until every node has taken it out of the Service. One server
+        # alone has it too: the pods are not to differ, or a second replica would restart the first.
         container["lifecycle"] = {"preStop": {"sleep": {"seconds": 3}}}
     return container
 

@@ -130,6 +130,12 @@ def test_several_servers_on_postgres_replace_each_other_without_a_gap() -> None:
     assert deployment["template"]["spec"]["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"] > 0
 
 
+def test_a_second_replica_restarts_no_pod() -> None:
+    one, two = (built(children.DEPLOYMENT, postgres(replicas=replicas))["spec"] for replicas in (1, 2))
+    assert one["strategy"]["type"] == "Recreate"
+    assert one["template"] == two["template"]
+
+
 def test_suspended_means_no_replica() -> None:
     assert built(children.DEPLOYMENT, postgres(replicas=3, suspended=True))["spec"]["replicas"] == 0
 
