@@ -5,7 +5,7 @@ import json
 import re
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dumbkv_operator import children, names, render
@@ -15,6 +15,8 @@ from dumbkv_operator.spec import parse
 from tests.support.resources import body
 
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+# A loaded machine is slow, which is nothing that these tests are about.
+FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CONTEXT = Context("image", AuthMaterial("token", "tokens"), "1 00")
 
 labels = st.dictionaries(
@@ -88,7 +90,7 @@ bodies = st.builds(
 
 
 @given(bodies)
-@settings(max_examples=200)
+@FEW
 def test_any_accepted_spec_renders_valid_manifests(given_body: dict[str, Any]) -> None:
     before = copy.deepcopy(given_body)
     resource = parse(given_body)
@@ -119,6 +121,7 @@ def assert_pod_is_consistent(pod: dict[str, Any]) -> None:
 
 
 @given(bodies)
+@FEW
 def test_the_same_spec_renders_the_same_bytes(given_body: dict[str, Any]) -> None:
     again = copy.deepcopy(given_body)
     first, second = (render.to_yaml(render.manifests(parse(each), "image")) for each in (given_body, again))
@@ -126,6 +129,7 @@ def test_the_same_spec_renders_the_same_bytes(given_body: dict[str, Any]) -> Non
 
 
 @given(bodies)
+@FEW
 def test_at_most_one_child_exposes_the_server(given_body: dict[str, Any]) -> None:
     built = children.desired(parse(given_body), CONTEXT)
     assert built[children.INGRESS] is None or built[children.HTTP_ROUTE] is None

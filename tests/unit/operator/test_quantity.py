@@ -1,7 +1,7 @@
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dumbkv_operator.quantity import amount, canonical
@@ -39,6 +39,7 @@ quantities = st.builds(
 
 
 @given(quantities)
+@settings(deadline=None)
 def test_the_form_is_stable_and_never_less(quantity: str) -> None:
     written = canonical(quantity)
     assert canonical(written) == written
