@@ -21,7 +21,6 @@ from .limits import Limits
 from .metrics import Metrics
 from .settings import Settings
 from .store import Store
-from .store.postgres import PostgresStore
 from .store.sqlite import SQLiteStore
 from .vault import Vault
 
@@ -71,6 +70,9 @@ def _store(settings: Settings, keyring: Keyring, metrics: Metrics) -> Store:
     fingerprints, waiting = keyring.fingerprints(), settings.max_waiting_writes
     if settings.database_type == "sqlite":
         return SQLiteStore(location, metrics, fingerprints=fingerprints, max_waiting_writes=waiting)
+    # Only who uses PostgreSQL pays for its driver: ten megabytes and a third of a second.
+    from .store.postgres import PostgresStore
+
     return PostgresStore(
         location,
         metrics,

@@ -11,8 +11,7 @@ import pytest
 from psycopg import sql
 
 from tests.support import postgres, server
-
-Environment = dict[str, str]
+from tests.support.server import Environment
 
 
 @contextmanager
@@ -85,3 +84,10 @@ def own_postgres(location: str | None) -> Iterator[postgres.Server]:
     """A PostgreSQL that a test may stop and start, whatever the other tests run on."""
     with postgres.running() as running:
         yield running
+
+
+@pytest.fixture
+def own_postgres_database(own_postgres: postgres.Server) -> Iterator[Environment]:
+    """Settings for an empty database of that PostgreSQL."""
+    with new_database(own_postgres.uri) as environment:
+        yield environment

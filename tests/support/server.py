@@ -16,6 +16,7 @@ import httpx
 DIRECTORY = Path(__file__).resolve().parents[2] / "kvserver"
 LISTENING = re.compile(r"running on http://127\.0\.0\.1:(\d+)")
 START_SECONDS = 60
+Environment = dict[str, str]
 
 
 class StartError(RuntimeError):

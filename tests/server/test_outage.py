@@ -1,0 +1,80 @@
+"""PostgreSQL goes away and comes back; the server says so and recovers by itself."""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support import postgres, server
+
+PATIENCE_SECONDS = 120
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Ask again until it holds. The limit only ends a test that would never end."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.1)
+
+
+def write(client: httpx.Client, value: str) -> httpx.Response:
+    return client.put("/kv", json={"key": "k", "value": value})
+
+
+def test_a_database_that_stops_is_503_and_works_again_without_a_restart(tmp_path: Path) -> None:
+    with postgres.running() as database:
+        environment = {"DATABASE_TYPE": "postgres", "DATABASE_LOCATION": database.uri}
+        with server.running(tmp_path / "log", environment) as process, process.client() as client:
+            before = write(client, "before").json()["revision"]
+            database.stop()
+            for response in (write(client, "lost"), client.post("/kv", json={"key": "k"})):
+                assert response.status_code == 503
+                assert response.headers["retry-after"]
+                assert response.json()["code"] in {"database-unavailable", "outcome-unknown"}
+            assert client.get("/readyz").status_code == 503
+            assert client.get("/health").json()["status"] == "unhealthy"
+            assert client.get("/livez").status_code == 200
+            assert "dumbkv_database_up 0.0" in client.get("/metrics").text
+            database.start()
+            until(lambda: client.get("/readyz").status_code == 200)
+            assert client.post("/kv", json={"key": "k"}).json() == {
+                "value": "before",
+                "revision": before,
+                "expires_at": None,
+            }
+            assert write(client, "after").json()["revision"] > before
+            assert "dumbkv_database_up 1.0" in client.get("/metrics").text
+            log = process.log()
+            assert "the database failed" in log
+            assert "the database serves again" in log
+
+
+def test_a_database_that_comes_later_is_waited_for(tmp_path: Path) -> None:
+    with postgres.running() as database:
+        database.stop()
+        environment = {"DATABASE_TYPE": "postgres", "DATABASE_LOCATION": database.uri}
+        with server.running(tmp_path / "log", environment) as process, process.client() as client:
+            assert client.get("/livez").status_code == 200
+            assert client.get("/readyz").status_code == 503
+            assert write(client, "v").status_code == 503
+            database.start()
+            until(lambda: client.get("/readyz").status_code == 200)
+            assert write(client, "v").status_code == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_no_acknowledged_write_is_lost_when_the_database_crashes(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with postgres.running(durable=True) as database:
+        environment = {"DATABASE_TYPE": "postgres", "DATABASE_LOCATION": database.uri}
+        with server.running(tmp_path / "log", environment) as process, process.client() as client:
+            acknowledged = [write(client, f"{n}").json()["revision"] for n in range(50)][-1]
+            database.stop(number)
+            database.start()
+            until(lambda: client.get("/readyz").status_code == 200)
+            assert client.post("/kv", json={"key": "k"}).json()["revision"] == acknowledged

@@ -1,0 +1,170 @@
+"""What is in the database: nothing that can be read; old rows move; what was altered is not answered."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from cryptography.fernet import Fernet
+
+from dumbkv_server.crypto import legacy_row_key
+from tests.support import server
+from tests.support.server import Environment
+
+FIRST, SECOND = f"1 {'11' * 32}", f"2 {'22' * 32}"
+LEGACY_TABLE = """CREATE TABLE kv (database_id INTEGER, key TEXT, value TEXT,
+    CONSTRAINT unique_keys UNIQUE (database_id, key))"""
+
+
+def execute(database: Environment, statement: str, parameters: Sequence[object] = ()) -> list[Any]:
+    """One statement on the database itself, which no server uses at this moment."""
+    location = database["DATABASE_LOCATION"]
+    if database["DATABASE_TYPE"] == "postgres":
+        with psycopg.connect(location, autocommit=True) as connection:
+            cursor = connection.execute(statement.replace("?", "%s").encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+    Path(location).parent.mkdir(exist_ok=True)
+    with closing(sqlite3.connect(location)) as file, file:
+        return file.execute(statement, parameters).fetchall()
+
+
+def put(client: httpx.Client, key: str, value: str) -> int:
+    response = client.put("/kv", json={"key": key, "value": value})
+    assert response.status_code == 200, response.text
+    revision: int = response.json()["revision"]
+    return revision
+
+
+def get(client: httpx.Client, key: str) -> tuple[str, int]:
+    response = client.post("/kv", json={"key": key})
+    assert response.status_code == 200, response.text
+    return response.json()["value"], response.json()["revision"]
+
+
+def test_the_database_holds_neither_key_nor_value_nor_their_hash(
+    database: Environment, tmp_path: Path, key: str
+) -> None:
+    with server.running(tmp_path / "log", {**database, "DUMBKV_PEPPER": FIRST}) as process:
+        with process.client() as client:
+            put(client, key, "canary-value")
+        process.stop()
+    (row,) = execute(database, "SELECT row_id, blob, database, revision, expires_at FROM dumbkv_rows")
+    stored = bytes(row[0]) + bytes(row[1])
+    for secret in (key.encode(), b"canary-value", sha256(key.encode()).digest(), bytes.fromhex("11" * 32)):
+        assert secret not in stored
+        for path in tmp_path.rglob("dumbkv.db*"):
+            assert secret not in path.read_bytes()
+    assert row[2:] == (0, 1, None)
+
+
+def test_peppers_rotate_and_a_row_moves_when_it_is_read(database: Environment, tmp_path: Path) -> None:
+    with server.running(tmp_path / "1", {**database, "DUMBKV_PEPPER": FIRST}) as process:
+        with process.client() as client:
+            revisions = {key: put(client, key, "old") for key in ("read", "written", "deleted", "left")}
+        process.stop()
+    both = f"{SECOND}\n{FIRST}"
+    with server.running(tmp_path / "2", {**database, "DUMBKV_PEPPER": both}) as process:
+        with process.client() as client:
+            # Its value is the same, and so is its revision; twice, as the second comes from the new place.
+            assert get(client, "read") == get(client, "read") == ("old", revisions["read"])
+            assert put(client, "written", "new") > max(revisions.values())
+            assert client.request("DELETE", "/kv", json={"key": "deleted"}).json()["deleted"]
+            assert client.post("/kv", json={"key": "deleted"}).status_code == 404
+        process.stop()
+    assert execute(database, "SELECT count(*) FROM dumbkv_rows")[0][0] == 3
+    with server.running(tmp_path / "3", {**database, "DUMBKV_PEPPER": SECOND}) as process:
+        assert "pepper 1" in process.log()
+        with process.client() as client:
+            assert get(client, "read") == ("old", revisions["read"])
+            assert get(client, "written")[0] == "new"
+            assert client.post("/kv", json={"key": "left"}).status_code == 404
+        process.stop()
+
+
+def test_rows_without_a_pepper_are_reached_by_number_zero(database: Environment, tmp_path: Path) -> None:
+    with server.running(tmp_path / "1", database) as process:
+        with process.client() as client:
+            revision = put(client, "k", "v")
+        process.stop()
+    with server.running(tmp_path / "2", {**database, "DUMBKV_PEPPER": f"{FIRST}\n0 {'00' * 32}"}) as process:
+        with process.client() as client:
+            assert get(client, "k") == ("v", revision)
+        process.stop()
+
+
+def test_another_pepper_under_a_used_number_is_refused(database: Environment, tmp_path: Path) -> None:
+    with server.running(tmp_path / "1", {**database, "DUMBKV_PEPPER": FIRST}) as process:
+        process.stop()
+    with (
+        pytest.raises(server.StartError) as caught,
+        server.running(tmp_path / "2", {**database, "DUMBKV_PEPPER": f"1 {'33' * 32}"}),
+    ):
+        pass
+    assert "pepper 1 is not the one" in caught.value.log
+    assert "Traceback" not in caught.value.log
+
+
+def test_altered_and_swapped_rows_are_errors_and_not_answers(database: Environment, tmp_path: Path) -> None:
+    with server.running(tmp_path / "1", database) as process:
+        with process.client() as client:
+            for key in ("first", "second"):
+                put(client, key, f"value of {key}")
+        process.stop()
+    rows = execute(database, "SELECT row_id, blob FROM dumbkv_rows")
+    (first_id, first_blob), (second_id, second_blob) = [(bytes(row), bytes(blob)) for row, blob in rows]
+    for row_id, blob in ((first_id, second_blob), (second_id, first_blob[:-1])):
+        execute(database, "UPDATE dumbkv_rows SET blob = ? WHERE row_id = ?", (blob, row_id))
+    with server.running(tmp_path / "2", database) as process:
+        with process.client() as client:
+            for key in ("first", "second"):
+                response = client.post("/kv", json={"key": key})
+                assert (response.status_code, response.json()["code"]) == (500, "damaged-value")
+        process.stop()
+
+
+def test_a_database_of_the_original_answers_and_becomes_ours_row_by_row(
+    database: Environment, tmp_path: Path
+) -> None:
+    execute(database, LEGACY_TABLE)
+    for number, key in enumerate(("read", "written", "deleted", "left", "päß \U0001f511")):
+        row_key = legacy_row_key(key)
+        token = Fernet(row_key).encrypt(f"value of {key}".encode()).decode()
+        for database_id in (0, number + 1):
+            execute(database, "INSERT INTO kv VALUES (?, ?, ?)", (database_id, row_key, token))
+    with server.running(tmp_path / "log", {**database, "DUMBKV_PEPPER": FIRST}) as process:
+        with process.client() as client:
+            value, revision = get(client, "read")
+            assert value == "value of read"
+            assert revision > 0
+            assert get(client, "read") == (value, revision)
+            assert put(client, "written", "new") > revision
+            assert get(client, "written")[0] == "new"
+            assert client.request("DELETE", "/kv", json={"key": "deleted"}).json()["deleted"]
+            assert client.post("/kv", json={"key": "deleted"}).status_code == 404
+            assert get(client, "päß \U0001f511")[0] == "value of päß \U0001f511"
+            # The same key in another database is another row.
+            elsewhere = client.post("/kv", json={"database": 1, "key": "read"}).json()
+            assert (elsewhere["value"], elsewhere["revision"] > revision) == ("value of read", True)
+        process.stop()
+    left = execute(database, "SELECT database_id, key FROM kv ORDER BY database_id")
+    assert left == [(0, legacy_row_key("left"))] + [
+        (number, legacy_row_key(key))
+        for number, key in ((2, "written"), (3, "deleted"), (4, "left"), (5, "päß \U0001f511"))
+    ]
+    assert execute(database, "SELECT count(*) FROM dumbkv_rows")[0][0] == 4
+
+
+def test_an_altered_row_of_the_original_is_an_error(database: Environment, tmp_path: Path) -> None:
+    execute(database, LEGACY_TABLE)
+    execute(database, "INSERT INTO kv VALUES (?, ?, ?)", (0, legacy_row_key("k"), "not a token"))
+    with server.running(tmp_path / "log", database) as process:
+        with process.client() as client:
+            assert client.post("/kv", json={"key": "k"}).json()["code"] == "damaged-value"
+            put(client, "k", "repaired")
+            assert get(client, "k")[0] == "repaired"
+        process.stop()
