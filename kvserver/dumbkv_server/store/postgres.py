@@ -41,7 +41,7 @@ Cursor = AsyncCursor[tuple[object, ...]]
 
 READERS = 2
 # How long a request waits for a connection before it is told that the database is away.
-WAIT_SECONDS = 2.0
+WAIT_SECONDS = 1.0
 # Processes that start together create the tables one after the other.
 SCHEMA_LOCK = 0x64756D626B76
 
