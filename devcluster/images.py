@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -52,9 +53,24 @@ def build(*names: str) -> dict[str, Path]:
     if unknown := set(names) - IMAGES.keys():
         raise ClusterError(f"no such image: {', '.join(sorted(unknown))}; there are {', '.join(IMAGES)}")
     with cache.lock("images"):
+        _sweep()
         builder = image_builders.choose()
         arguments = builder.prepare(official_base(REPOSITORY / IMAGES["server"].dockerfile))
         return {name: _build(builder, name, IMAGES[name], arguments) for name in names}
+
+
+def _sweep() -> None:
+    """Remove what builds left that were killed; the lock is held, so none of it is in use."""
+    folder = cache.folder("images")
+    for path in [
+        *folder.glob("tmp-*"),
+        *folder.glob("buildah/run-*"),
+        *folder.glob("buildah/tmp/buildah[0-9]*"),
+    ]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def official_base(dockerfile: Path) -> str:
