@@ -6,10 +6,20 @@ import time
 from pathlib import Path
 
 from devcluster.local import cgroups, components, images_store
-from devcluster.local.commands import run_all
+from devcluster.local.commands import run, run_all
 from devcluster.local.keeper import Keeper
 from devcluster.local.spec import Files
 from devcluster.local.supervisor import prepare_mounts, set_sysctls
+
+# What the kubelet wants of the kernel (k8s.io/component-helpers/node/util/sysctl).
+KERNEL_SETTINGS = {
+    "vm/overcommit_memory": 1,
+    "vm/panic_on_oom": 0,
+    "kernel/panic": 10,
+    "kernel/panic_on_oops": 1,
+    "kernel/keys/root_maxkeys": 1000000,
+    "kernel/keys/root_maxbytes": 25000000,
+}
 
 
 def main(folder: str, name: str) -> None:
@@ -20,6 +30,7 @@ def main(folder: str, name: str) -> None:
         raise SystemExit(f"{files.spec} is missing: take the cluster down and up again")
     index = int(name.removeprefix("node"))
     prepare_mounts()
+    _shield_kernel_settings()
     cgroups.make(files.name, name)
     _wait_for_interface()
     run_all(
@@ -38,6 +49,16 @@ def main(folder: str, name: str) -> None:
     for archive in sorted(files.images.glob("*.tar")):
         subprocess.run(images_store.import_command(archive), check=True)
     keeper.run()
+
+
+def _shield_kernel_settings() -> None:
+    """Let the kubelet find what it would otherwise set for the whole machine, which must stay as it was."""
+    folder = Path("/run/kernel-settings")
+    folder.mkdir()
+    for number, (name, value) in enumerate(KERNEL_SETTINGS.items()):
+        file = folder / str(number)
+        file.write_text(f"{value}\n")
+        run("mount", "--bind", str(file), f"/proc/sys/{name}")
 
 
 def _wait_for_interface(timeout: float = 10) -> None:

@@ -1,5 +1,6 @@
 """Ends a cluster and waits until nothing of it is left: the same whether it runs, half runs or has died."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -19,6 +20,9 @@ def end(files: Files) -> None:
     if outer is not None:
         inner = namespaces.supervisor(files)
         os.kill(outer, signal.SIGKILL)
+        # Where this very process started the cluster, the dead one stays a zombie until it is waited for.
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(outer, 0)
         # Process 1 of a pid namespace is gone only when every other process in it is.
         for pid in (outer, inner):
             if pid is not None:

@@ -59,6 +59,17 @@ def _busybox(folder: Path) -> Path:
     return next((folder / "unpacked").rglob("bin/busybox"))
 
 
+def write_as(target: Path, tag: str) -> None:
+    """Write the same image under another name, for tests of loading."""
+    with tarfile.open(ensure()) as made, tarfile.open(target, "w") as tar:
+        for member in made.getmembers():
+            content = made.extractfile(member)
+            if content is not None and member.name != "manifest.json":
+                tar.addfile(member, content)
+        manifest = [{"Config": "config.json", "RepoTags": [tag], "Layers": ["layer.tar"]}]
+        _add(tar, "manifest.json", json.dumps(manifest).encode())
+
+
 def write(target: Path, busybox: bytes, applets: list[str]) -> None:
     """Write the docker-archive: one layer with busybox, a link for each applet, and a /tmp."""
     layer = io.BytesIO()

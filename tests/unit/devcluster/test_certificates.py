@@ -68,7 +68,7 @@ def handshake(folder: Path, authority: Pair, server: Pair, client: Pair, host: s
                 with accepting.wrap_socket(connection, server_side=True) as secure:
                     certificate = secure.getpeercert(binary_form=True) or b""
                     name = x509.load_der_x509_certificate(certificate).subject
-                    secure.sendall(name.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value.encode())
+                    secure.sendall(str(name.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value).encode())
             except OSError:
                 return
 
