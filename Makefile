@@ -61,8 +61,11 @@ test-fast: setup packages ## what needs no cluster, in under a minute
 	$(PYTEST) --no-skips tests/unit tests/server
 
 .PHONY: test
-test: lint test-fast ## everything: unit, server on both databases, operator on a real API server, end to end
+test: lint test-fast ## lint, unit tests, and the server on both databases
 	$(RUN) python -m tests.support.postgres -- $(PYTEST) --no-skips tests/server --database-location={uri}
+
+.PHONY: test-cluster
+test-cluster: setup packages ## on real clusters: the local cluster itself, the operator, and end to end
 	$(PYTEST) --no-skips tests/cluster tests/operator
 	$(PYTEST) --no-skips tests/e2e
 

@@ -18,6 +18,7 @@ from dumbkv_operator.names import FIELD_MANAGER
 
 Object = dict[str, Any]
 
+JSON = "application/json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 METADATA_ONE = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
@@ -57,11 +58,6 @@ class ApiError(Exception):
         self.status = status
         self.reason = reason
         self.message = message
-
-    @property
-    def permanent(self) -> bool:
-        """Whether the same request would be refused again: what it asks for has to change first."""
-        return self.status in (400, 403, 405, 415, 422)
 
 
 def login() -> kopf.ConnectionInfo:
@@ -108,7 +104,7 @@ class Client:
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
         """Return one object, or None where there is none."""
         try:
-            return await self._json("GET", kind.path(namespace, name))
+            return await self._json(_Request("get", kind, "GET", kind.path(namespace, name)))
         except ApiError as error:
             if error.status == 404:
                 return None
@@ -120,10 +116,13 @@ class Client:
         """Return all objects that match `query`, and the resource version to watch from."""
         items: list[Object] = []
         params = {**query, "limit": str(PAGE)}
-        accept = METADATA_LIST if metadata_only else "application/json"
+        accept = METADATA_LIST if metadata_only else JSON
         while True:
-            page = await self._json("GET", kind.path(namespace), params=params, accept=accept)
-            items += page["items"] or []
+            request = _Request("list", kind, "GET", kind.path(namespace), params=params, accept=accept)
+            page = await self._json(request)
+            # A list's items say neither, unlike a watch's: drift would be seen where there is none.
+            identity = {"apiVersion": kind.api_version, "kind": kind.name}
+            items += [identity | item for item in page["items"] or []]
             if not (following := page["metadata"].get("continue")):
                 return items, page["metadata"]["resourceVersion"]
             params["continue"] = following
@@ -148,9 +147,11 @@ class Client:
             "resourceVersion": version,
             "timeoutSeconds": WATCH_SECONDS,
         }
-        accept = METADATA_ONE if metadata_only else "application/json"
-        response = await self._send("GET", kind.path(namespace), params, accept=accept, limits=WATCH_TIMEOUT)
-        async with response:
+        accept = METADATA_ONE if metadata_only else JSON
+        request = _Request(
+            "watch", kind, "GET", kind.path(namespace), params=params, accept=accept, timeout=WATCH_TIMEOUT
+        )
+        async with await self._send(request) as response:
             while line := await response.content.readline(max_line_length=MAX_LINE):
                 event = json.loads(line)
                 if event["type"] == "ERROR":
@@ -160,86 +161,58 @@ class Client:
     async def apply(self, kind: Kind, manifest: Object) -> Object:
         """Create or change an object by server-side apply, whoever had its fields before; return it."""
         metadata = manifest["metadata"]
-        applied = await self._json(
-            "PATCH",
-            kind.path(metadata.get("namespace"), metadata["name"]),
-            params={"fieldManager": FIELD_MANAGER, "force": "true"},
-            body=manifest,
-            # JSON is YAML too: the server knows no JSON type for apply that every version accepts.
-            content_type="application/apply-patch+yaml",
+        path = kind.path(metadata.get("namespace"), metadata["name"])
+        params = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._write(
+            # JSON is YAML too, and every version of the server knows apply by this type.
+            _Request("apply", kind, "PATCH", path, manifest, params, content="application/apply-patch+yaml")
         )
-        metrics.WRITES.labels(kind.name, "apply").inc()
-        return applied
 
     async def patch_status(self, kind: Kind, namespace: str, name: str, status: Object) -> Object:
         """Merge `status` into the object's status and return the object; lists are replaced whole."""
-        patched = await self._json(
-            "PATCH",
-            kind.path(namespace, name, "status"),
-            params={"fieldManager": FIELD_MANAGER},
-            body={"status": status},
-            content_type="application/merge-patch+json",
+        path, body = kind.path(namespace, name, "status"), {"status": status}
+        params = {"fieldManager": FIELD_MANAGER}
+        return await self._write(
+            _Request("status", kind, "PATCH", path, body, params, content="application/merge-patch+json")
         )
-        metrics.WRITES.labels(kind.name, "status").inc()
-        return patched
 
     async def create(self, kind: Kind, manifest: Object) -> Object:
         """Create an object that must not exist yet (409 otherwise) and return it."""
-        created = await self._json("POST", kind.path(manifest["metadata"]["namespace"]), body=manifest)
-        metrics.WRITES.labels(kind.name, "create").inc()
-        return created
+        path, params = kind.path(manifest["metadata"]["namespace"]), {"fieldManager": FIELD_MANAGER}
+        return await self._write(_Request("create", kind, "POST", path, manifest, params))
 
     async def replace(self, kind: Kind, manifest: Object) -> Object:
         """Replace an object as long as its resource version is still the manifest's (409 otherwise)."""
         metadata = manifest["metadata"]
-        replaced = await self._json("PUT", kind.path(metadata["namespace"], metadata["name"]), body=manifest)
-        metrics.WRITES.labels(kind.name, "replace").inc()
-        return replaced
+        path, params = kind.path(metadata["namespace"], metadata["name"]), {"fieldManager": FIELD_MANAGER}
+        return await self._write(_Request("replace", kind, "PUT", path, manifest, params))
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         """Delete the object of this `uid`; one that is gone, or was made anew, is left alone."""
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         try:
-            await self._json(
-                "DELETE",
-                kind.path(namespace, name),
-                body={"preconditions": {"uid": uid}, "propagationPolicy": "Background"},
-            )
+            await self._write(_Request("delete", kind, "DELETE", kind.path(namespace, name), body))
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
-            return
-        metrics.WRITES.labels(kind.name, "delete").inc()
 
-    async def _json(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: Object | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-    ) -> Object:
-        async with await self._send(method, path, params, body, content_type, accept) as response:
+    async def _write(self, request: "_Request") -> Object:
+        written = await self._json(request)
+        metrics.WRITES.labels(request.kind.name, request.verb).inc()
+        return written
+
+    async def _json(self, request: "_Request") -> Object:
+        async with await self._send(request) as response:
             answer: Object = await response.json()
             return answer
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, str] | None = None,
-        body: Object | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-        limits: aiohttp.ClientTimeout = REQUEST_TIMEOUT,
-    ) -> aiohttp.ClientResponse:
-        response = await self._attempt(method, path, params, body, content_type, accept, limits)
+    async def _send(self, request: "_Request") -> aiohttp.ClientResponse:
+        response = await self._attempt(request)
         if response.status == 401:
             # The kubelet renews the service account's token in place: read it again.
             response.release()
             self._connection = login()
-            response = await self._attempt(method, path, params, body, content_type, accept, limits)
+            response = await self._attempt(request)
         if response.status < 400:
             return response
         async with response:
@@ -250,30 +223,36 @@ class Client:
             status = {"reason": response.reason or "", "message": text.strip()}
         raise _error(response.status, status)
 
-    async def _attempt(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, str] | None,
-        body: Object | None,
-        content_type: str,
-        accept: str,
-        limits: aiohttp.ClientTimeout,
-    ) -> aiohttp.ClientResponse:
+    async def _attempt(self, request: "_Request") -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("The client is used outside of its `async with` block.")
-        metrics.REQUESTS.labels(method).inc()
-        headers = {**self._connection.as_http_headers(), "Accept": accept}
-        if body is not None:
-            headers["Content-Type"] = content_type
+        metrics.REQUESTS.labels(request.kind.name, request.verb).inc()
+        headers = {**self._connection.as_http_headers(), "Accept": request.accept}
+        if request.body is not None:
+            headers["Content-Type"] = request.content
         return await self._session.request(
-            method,
-            path,
-            params=params,
-            data=None if body is None else json.dumps(body).encode(),
+            request.method,
+            request.path,
+            params=request.params,
+            data=None if request.body is None else json.dumps(request.body).encode(),
             headers=headers,
-            timeout=limits,
+            timeout=request.timeout,
         )
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One request. `verb` is what metrics call it."""
+
+    verb: str
+    kind: Kind
+    method: str
+    path: str
+    body: Object | None = None
+    params: Mapping[str, str] | None = None
+    content: str = JSON
+    accept: str = JSON
+    timeout: aiohttp.ClientTimeout = REQUEST_TIMEOUT
 
 
 def _error(code: int, status: Mapping[str, Any]) -> ApiError:

@@ -28,7 +28,7 @@ TIME_TO_READY: Final = Histogram(
 )
 WRITES: Final = Counter("dumbkv_operator_writes_total", "Writes to the API server.", ["kind", "operation"])
 REQUESTS: Final = Counter(
-    "dumbkv_operator_api_requests_total", "Requests to the API server by HTTP method.", ["method"]
+    "dumbkv_operator_api_requests_total", "Requests to the API server.", ["kind", "operation"]
 )
 DRIFT_CORRECTED: Final = Counter(
     "dumbkv_operator_drift_corrected_total", "Children that somebody changed or deleted, repaired.", ["kind"]

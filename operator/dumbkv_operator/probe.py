@@ -27,7 +27,7 @@ def check(queue: Queue, *, leading: bool) -> str:
 
 def serve_metrics(port: int, queue: Queue) -> None:
     """Serve /metrics on `port` from a thread of its own."""
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     metrics.QUEUE_LENGTH.set_function(lambda: len(queue))
     metrics.QUEUE_OLDEST.set_function(lambda: queue.oldest_seconds)
     if port:
