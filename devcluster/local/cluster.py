@@ -31,8 +31,8 @@ from devcluster.local.spec import Files, Spec, node_names
 from devcluster.provider import Status
 
 START_SECONDS = 90
-# A component that ended this often while the cluster starts will not get well by waiting.
-MOST_EXITS = 5
+# Some end until the API server answers; one that ended this often will not get well by waiting.
+MOST_EXITS = 20
 # The programs' own folders are hidden from the cluster, so its files cannot be in them.
 HIDDEN = ("/run/", "/var/lib/", "/var/log/")
 

@@ -173,7 +173,6 @@ def _kwok(spec: Spec) -> Process:
         spec.kwok,
         f"--kubeconfig={spec.files.client('kwok')}",
         f"--manage-nodes-with-label-selector={configuration.FAKE_NODE_LABEL}",
-        "--disregard-status-with-annotation-selector=kwok.x-k8s.io/status=custom",
         f"--cidr={spec.addresses.pods}",
         f"--node-ip={spec.addresses.control_plane}",
     )
