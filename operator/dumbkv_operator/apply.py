@@ -202,4 +202,8 @@ async def _write(client: Client, change: Change) -> Object | None:
             name: value for name, value in change.manifest["metadata"].items() if name != "ownerReferences"
         }
         await client.create(kind, {**change.manifest, "metadata": bare})
+    if removal := drift.removal(change.manifest, change.observed or {}):
+        # An apply leaves what another writer set where the manifest has null; the server may then refuse it.
+        metadata = change.manifest["metadata"]
+        await client.patch(kind, metadata["namespace"], metadata["name"], removal)
     return await client.apply(kind, change.manifest)

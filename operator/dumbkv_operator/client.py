@@ -168,12 +168,18 @@ class Client:
             _Request("apply", kind, "PATCH", path, manifest, params, content="application/apply-patch+yaml")
         )
 
+    async def patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+        """Merge `body` into an object and return it; lists are replaced whole, nulls take a field away."""
+        return await self._merge("patch", kind, kind.path(namespace, name), body)
+
     async def patch_status(self, kind: Kind, namespace: str, name: str, status: Object) -> Object:
-        """Merge `status` into the object's status and return the object; lists are replaced whole."""
-        path, body = kind.path(namespace, name, "status"), {"status": status}
+        """Merge `status` into the object's status and return the object, as `patch` does."""
+        return await self._merge("status", kind, kind.path(namespace, name, "status"), {"status": status})
+
+    async def _merge(self, verb: str, kind: Kind, path: str, body: Object) -> Object:
         params = {"fieldManager": FIELD_MANAGER}
         return await self._write(
-            _Request("status", kind, "PATCH", path, body, params, content="application/merge-patch+json")
+            _Request(verb, kind, "PATCH", path, body, params, content="application/merge-patch+json")
         )
 
     async def create(self, kind: Kind, manifest: Object) -> Object:

@@ -67,6 +67,21 @@ def differences(desired: Any, observed: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
+def removal(desired: Mapping[str, Any], observed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the merge patch that takes away what `desired` says is null; empty where there is nothing of it.
+
+    What stands beside a null goes along, since it is why the null is one: a Deployment's strategy type.
+    """
+    if any(value is None and observed.get(key) is not None for key, value in desired.items()):
+        return {key: value for key, value in desired.items() if not isinstance(value, Mapping | list)}
+    deeper = {
+        key: removal(value, observed[key])
+        for key, value in desired.items()
+        if isinstance(value, Mapping) and isinstance(observed.get(key), Mapping)
+    }
+    return {key: value for key, value in deeper.items() if value}
+
+
 def _list_differences(
     desired: list[Any], observed: list[Any], path: str, keys: tuple[str, ...] | None
 ) -> Iterator[str]:

@@ -2,11 +2,10 @@
 
 import asyncio
 import logging
-from typing import Final
 
 import kopf
 
-from dumbkv_operator import handlers, probe
+from dumbkv_operator import handlers, logs, probe
 from dumbkv_operator.client import Client
 from dumbkv_operator.cluster import Cluster
 from dumbkv_operator.events import Recorder
@@ -19,19 +18,13 @@ from dumbkv_operator.status import Publisher
 
 logger = logging.getLogger(__name__)
 
-LOG_FORMATS: Final = {"text": kopf.LogFormat.FULL, "json": kopf.LogFormat.JSON}
-
 
 def run(settings: Settings) -> None:
     """Run the operator until it is told to stop by SIGTERM or SIGINT.
 
     Raises ExceptionGroup where a part of it broke: the process should be started again.
     """
-    kopf.configure(
-        verbose=settings.log_level == "debug",
-        quiet=settings.log_level == "warning",
-        log_format=LOG_FORMATS[settings.log_format],
-    )
+    logs.configure(settings.log_level, settings.log_format)
     asyncio.run(serve(settings))
 
 

@@ -108,7 +108,10 @@ class Publisher:
         for kind in self._recorded.get(key, set()) - statuses.keys():
             metrics.forget_condition(*key, kind)
         self._recorded[key] = set(statuses)
-        if statuses[Type.READY] != "True":
+        if statuses.get(Type.SUSPENDED) == "True":
+            # Nobody waits for it: the time until it is ready counts from when it is resumed.
+            self._unready_since.pop(key, None)
+        elif statuses[Type.READY] != "True":
             self._unready_since.setdefault(key, time.monotonic())
         elif since := self._unready_since.pop(key, None):
             metrics.TIME_TO_READY.observe(time.monotonic() - since)
