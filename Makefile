@@ -10,7 +10,9 @@ UV := $(or $(shell command -v uv),$(CACHE)/uv-$(UV_VERSION)/uv)
 export UV_PYTHON_DOWNLOADS := never
 # `uv sync` has run before: each command below starts at once.
 RUN := $(UV) run --no-sync
-PYTEST := $(RUN) pytest
+PYTEST := $(RUN) pytest --no-skips
+# Each worker has a server of its own. Clusters are one after the other: each looks at the whole machine.
+IN_PARALLEL := -n auto --dist worksteal
 export PYTHONUNBUFFERED := 1
 
 .PHONY: help
@@ -57,17 +59,22 @@ packages: setup
 	@$(RUN) python -m devcluster packages tests
 
 .PHONY: test-fast
-test-fast: setup packages ## what needs no cluster, in under a minute
-	$(PYTEST) --no-skips tests/unit tests/server
+test-fast: setup packages ## what needs no cluster and little time, in under a minute
+	$(PYTEST) $(IN_PARALLEL) -m "not slow" tests/unit tests/server
 
-.PHONY: test
-test: lint test-fast ## lint, unit tests, and the server on both databases
-	$(RUN) python -m tests.support.postgres -- $(PYTEST) --no-skips tests/server --database-location={uri}
+.PHONY: test-programs
+test-programs: setup packages ## unit tests, and the server on SQLite and on PostgreSQL
+	$(PYTEST) $(IN_PARALLEL) tests/unit tests/server
+	$(RUN) python -m tests.support.postgres -- $(PYTEST) $(IN_PARALLEL) tests/server --database-location={uri}
 
 .PHONY: test-cluster
 test-cluster: setup packages ## on real clusters: the local cluster itself, the operator, and end to end
-	$(PYTEST) --no-skips tests/cluster tests/operator
-	$(PYTEST) --no-skips tests/e2e
+	$(PYTEST) tests/cluster
+	$(PYTEST) tests/operator
+	$(PYTEST) tests/e2e
+
+.PHONY: test
+test: lint test-programs test-cluster ## everything: lint, unit, server, operator and end-to-end tests
 
 .PHONY: bench-ready
 bench-ready: setup ## how much longer than plain kubectl apply a DumbKV takes to serve

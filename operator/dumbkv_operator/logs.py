@@ -25,7 +25,7 @@ class UTCFormatter(logging.Formatter):
 
 
 def configure(level: str, style: Literal["text", "json"]) -> None:
-    """Log what is at least as important as `level` (debug, info, warning), as text or as JSON, a line each."""
+    """Log what is at least as important as `level` (debug, info, warning): lines of text, or of JSON."""
     others = "DEBUG" if level == "debug" else "WARNING"
     logging.config.dictConfig(
         {

@@ -203,7 +203,7 @@ def test_a_restarted_operator_restarts_no_pod_and_writes_nothing(
     instance: Instance, cluster: Kubectl
 ) -> None:
     system = cluster.within("dumbkv-system")
-    pods, written = instance.pod_uids(), versions(instance)
+    pods, written, before = instance.pod_uids(), versions(instance), instance.resource()
     system("delete", "pod", "-l", "app.kubernetes.io/name=dumbkv-operator", "--wait=true")
     system("rollout", "status", "deployment/dumbkv-operator", "--timeout=90s")
     holder = eventually(lambda: current_holder(system), "the new operator to hold the lease")
@@ -213,6 +213,7 @@ def test_a_restarted_operator_restarts_no_pod_and_writes_nothing(
     witness.apply()
     witness.wait_ready()
     assert instance.pod_uids() == pods
+    assert instance.resource() == before
     assert versions(instance) == written
     instance.kubectl("delete", "dumbkv", witness.name, "--timeout=30s")
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -315,15 +316,29 @@ def operator(_first: Operator) -> Operator:
     return _first
 
 
+@contextmanager
+def namespace(api: Api) -> Iterator[World]:
+    """Makes a namespace, and takes it away with all that is in it."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    api.create("namespaces", {"metadata": {"name": name}})
+    yield World(api, name)
+    for resource in api.list("dumbkvs", name):
+        api.delete("dumbkvs", resource["metadata"]["name"], name)
+    api.delete("namespaces", name)
+
+
 @pytest.fixture
 def world(api: Api) -> Iterator[World]:
     """A namespace of the test's own."""
-    namespace = f"t-{uuid.uuid4().hex[:8]}"
-    api.create("namespaces", {"metadata": {"name": namespace}})
-    yield World(api, namespace)
-    for resource in api.list("dumbkvs", namespace):
-        api.delete("dumbkvs", resource["metadata"]["name"], namespace)
-    api.delete("namespaces", namespace)
+    with namespace(api) as world:
+        yield world
+
+
+@pytest.fixture
+def other_world(api: Api) -> Iterator[World]:
+    """A second namespace of the test's own."""
+    with namespace(api) as world:
+        yield world
 
 
 @pytest.fixture(scope="session")

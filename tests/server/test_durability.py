@@ -7,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.support import server
 from tests.support.server import Environment
+
+pytestmark = pytest.mark.slow
 
 WRITERS = 8
 

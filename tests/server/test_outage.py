@@ -10,6 +10,8 @@ import pytest
 
 from tests.support import postgres, server
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 120
 
 

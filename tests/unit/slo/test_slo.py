@@ -87,6 +87,7 @@ def test_prometheus_accepts_the_rules(rule_file: Path) -> None:
     promtool("check", "rules", rule_file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", sorted(Path(__file__).parent.glob("alerts/*.yaml")), ids=lambda path: path.stem
 )
