@@ -73,7 +73,9 @@ def apply_plain(kubectl: Kubectl) -> None:
     context = children.Context(
         server_image=Settings().server_image, auth=new_auth(), peppers=new_peppers(), database_uri=None
     )
-    manifests = children.desired(parse(resource()), context)
+    placed = resource()
+    placed["metadata"]["namespace"] = kubectl.namespace
+    manifests = children.desired(parse(placed), context)
     kubectl.apply(*(each for each in manifests.values() if each and each["kind"] != "ServiceMonitor"))
     kubectl("wait", f"deployment/{NAME}", "--for=condition=Available", "--timeout=60s")
 
