@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 
 from dumbkv_operator import drift, metrics, names
-from dumbkv_operator.children import CLAIM, Child, Manifest
+from dumbkv_operator.children import BINDING_SECRET, CLAIM, DEPLOYMENT, PEPPER_SECRET, Child, Manifest
 from dumbkv_operator.client import ApiError, Client, Kind, Object
 from dumbkv_operator.quantity import amount
 from dumbkv_operator.spec import Resource
@@ -18,6 +18,10 @@ from dumbkv_operator.spec import Resource
 logger = logging.getLogger(__name__)
 
 MAX_NAMED_FIELDS: Final = 8
+
+NEED_PEPPERS: Final = frozenset((CLAIM, DEPLOYMENT, BINDING_SECRET))
+"""Children that are not made before the peppers are there. The claim and the binding are signs of data: with
+them, peppers that are not there count as lost, and no others are ever generated."""
 
 
 class Action(StrEnum):
@@ -159,18 +163,22 @@ async def carry_out(
 ) -> Outcome:
     """Do all `changes`, or none of them when paused, and return what came of it.
 
-    Data comes first and one by one, since the pod needs it; the rest goes at once.
+    Data comes first and one by one, since the pod needs it; the rest goes at once. Where the peppers cannot
+    be written, what needs them is left as it is.
     """
     outcome = Outcome(dict(observed))
     if paused:
         outcome.pending = list(changes)
         return outcome
+
+    def possible(change: Change) -> bool:
+        return PEPPER_SECRET not in outcome.failures or change.child not in NEED_PEPPERS
+
     for change in changes:
-        if change.child.retained:
+        if change.child.retained and possible(change):
             await _carry_out(client, change, outcome)
-    await asyncio.gather(
-        *(_carry_out(client, change, outcome) for change in changes if not change.child.retained)
-    )
+    rest = [change for change in changes if not change.child.retained and possible(change)]
+    await asyncio.gather(*(_carry_out(client, change, outcome) for change in rest))
     return outcome
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dumbkv_operator import names
-from dumbkv_operator.apply import is_ours
+from dumbkv_operator.apply import NEED_PEPPERS, is_ours
 from dumbkv_operator.children import (
     CLAIM,
     DEPLOYMENT,
@@ -124,6 +124,8 @@ def foreign(resource: Resource, observed: Mapping[Child, Object | None]) -> list
         if item is None or is_ours(item, resource):
             continue
         holds = frozenset((child, DEPLOYMENT) if child.retained else (child,))
+        if child is PEPPER_SECRET:
+            holds |= NEED_PEPPERS
         what = f"{child.kind} {child.name(resource.name)}"
         if _predecessors(item, resource):
             reason, message = (

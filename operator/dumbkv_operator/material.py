@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dumbkv_operator import names
+from dumbkv_operator.apply import NEED_PEPPERS
 from dumbkv_operator.children import (
     AUTH_SECRET,
     CLAIM,
@@ -101,14 +102,14 @@ async def _peppers(
                 f"The Secret {names.pepper_secret(resource.name)} (key peppers) is gone, and the data cannot "
                 f"be read without it: restore it from a backup, with the label "
                 f"{names.LABEL_OWNER}={resource.name}.",
-                holds=frozenset((PEPPER_SECRET, DEPLOYMENT)),
+                holds=NEED_PEPPERS | {PEPPER_SECRET},
             )
         )
     return new_peppers()
 
 
 async def _has_data(cluster: Cluster, resource: Resource) -> bool:
-    # The binding is published once the peppers are in place, and a claim is made after them.
+    # Neither the binding nor the claim is made before the peppers (apply.NEED_PEPPERS).
     status = (cluster.body(resource.key) or {}).get("status") or {}
     return bool(status.get("binding")) or await cluster.find(CLAIM, resource) is not None
 

@@ -55,12 +55,16 @@ class Reconciler:
         missing = frozenset(
             child for child, manifest in desired.items() if manifest and not cluster.installed(child)
         )
-        observed = await self._observe(resource, desired)
-        blocks += conflicts.foreign(resource, observed)
+        found = await self._observe(resource, desired)
+        blocks += conflicts.foreign(resource, found)
+        observed = {
+            child: item if item and apply.is_ours(item, resource) else None for child, item in found.items()
+        }
+        stop = resource.spec.suspended and observed[children.DEPLOYMENT] is not None
         storage_class = cluster.storage_class(resource.spec.storage.storage_class_name)
 
         changes = apply.plan(
-            _without(desired, blocks, missing, resource),
+            _without(desired, blocks, missing, stop=stop),
             observed,
             lost=cluster.lost(key),
             expandable=conditions.expandable(storage_class),
@@ -99,12 +103,16 @@ def _without(
     desired: dict[Child, Manifest | None],
     blocks: Iterable[Block],
     missing: frozenset[Child],
-    resource: Resource,
+    *,
+    stop: bool,
 ) -> dict[Child, Manifest | None]:
-    """Return what of `desired` can be had now: a child that is held is not in it, one to remove is None."""
+    """Return what of `desired` can be had now: a child that is held is not in it, one to remove is None.
+
+    `stop` is whether there are pods of the resource's own to stop, which is always possible.
+    """
     held = missing.union(*(block.holds for block in blocks))
-    if resource.spec.suspended:
-        held -= {children.DEPLOYMENT}  # Stopping the pods is always possible.
+    if stop:
+        held -= {children.DEPLOYMENT}
     removed = frozenset[Child]().union(*(block.removes for block in blocks))
     return {
         child: None if child in removed else manifest

@@ -59,6 +59,12 @@ def writers(item: Object) -> set[str]:
     return {entry["manager"] for entry in item["metadata"]["managedFields"]}
 
 
+def made_anew(world: World, plural: str, before: Object) -> bool:
+    """Returns whether the operator has made an object in the place of another one."""
+    now = world.find(plural, before["metadata"]["name"])
+    return now is not None and now["metadata"]["uid"] != before["metadata"]["uid"]
+
+
 def younger(world: World, name: str, than: Object, spec: Object) -> Object:
     """Makes a resource that is younger than another one, whose time of creation is in whole seconds."""
     created = than["metadata"]["creationTimestamp"]
@@ -76,15 +82,13 @@ def test_a_foreign_object_is_never_taken_over_and_its_deletion_heals(
     told = world.wait_condition("kv", condition, "False", "ForeignOwner")
     assert f"{kind} {name}" in told["message"]
     assert "delete or rename it" in told["message"]
-    eventually(lambda: world.find("secrets", "kv-binding"), "the other children", 10)
+    eventually(lambda: world.find("networkpolicies", "kv"), "the other children", 10)
     kept = world.get(plural, name)
     assert kept["metadata"]["uid"] == foreign["metadata"]["uid"]
     assert "dumbkv-operator" not in writers(kept)
     world.delete(plural, name)
+    eventually(lambda: made_anew(world, plural, foreign), f"{kind} {name} of the resource's own", 10)
     world.make_ready("kv")
-    made = eventually(lambda: world.find(plural, name), f"{kind} {name} of the resource's own", 10)
-    assert made["metadata"]["uid"] != foreign["metadata"]["uid"]
-    assert "dumbkv-operator" in writers(made)
     eventually(lambda: world.conditions("kv")[condition]["reason"] != "ForeignOwner", "the healing", 10)
 
 
@@ -111,6 +115,27 @@ def test_an_object_of_another_owner_is_left_alone_whatever_its_labels_say(
         "Service kv belongs to ConfigMap theirs: rename this resource, or remove that one."
     )
     assert "dumbkv-operator" not in writers(world.get("services", "kv"))
+
+
+def test_a_suspended_resource_does_not_stop_the_pods_of_a_foreign_deployment(
+    operator: Operator, world: World
+) -> None:
+    make(world, *FOREIGN["Deployment"][:3])
+    world.apply("kv", suspended=True)
+    world.wait_condition("kv", "WorkloadReady", "False", "ForeignOwner")
+    kept = world.get("deployments", "kv")
+    assert kept["spec"]["replicas"] == 1
+    assert "dumbkv-operator" not in writers(kept)
+
+
+def test_a_foreign_binding_is_not_given_to_applications(operator: Operator, world: World) -> None:
+    world.secret("kv-binding", uri="http://theirs")
+    world.apply("kv")
+    world.wait_condition("kv", "WorkloadReady", "False", "ForeignOwner")
+    assert "binding" not in world.get("dumbkvs", "kv")["status"]
+    world.delete("secrets", "kv-binding")
+    world.make_ready("kv")
+    assert world.get("dumbkvs", "kv")["status"]["binding"] == {"name": "kv-binding"}
 
 
 @pytest.mark.parametrize("name", ["kv-auth", "kv-pepper"])
