@@ -139,17 +139,18 @@ def _unbound(claim: Object, storage_class: Object | None) -> Condition:
 def _bound(facts: Facts, claim: Object) -> Condition:
     name = claim["metadata"]["name"]
     wanted = amount(facts.resource.spec.storage.size)
-    asked = amount(claim["spec"]["resources"]["requests"]["storage"])
+    requested = claim["spec"]["resources"]["requests"]["storage"]
+    asked = amount(requested)
     has = amount(claim["status"].get("capacity", {}).get("storage", "0"))
     if wanted > asked and not expandable(facts.storage_class):
         said = (
             f"StorageClass {claim['spec'].get('storageClassName')} cannot enlarge volumes: set "
             f"allowVolumeExpansion on it if its provisioner can, or set spec.storage.size back; the claim "
-            f"{name} keeps {claim['spec']['resources']['requests']['storage']}."
+            f"{name} keeps {requested}."
         )
         return Condition(Type.STORAGE_READY, "False", Reason.EXPANSION_UNSUPPORTED, said)
     if asked > has:
-        said = f"The volume of the claim {name} is being enlarged to {facts.resource.spec.storage.size}."
+        said = f"The volume of the claim {name} is being enlarged to {requested}."
         return Condition(Type.STORAGE_READY, "False", Reason.RESIZING, said)
     return Condition(Type.STORAGE_READY, "True", Reason.BOUND, f"The claim {name} has its volume.")
 
