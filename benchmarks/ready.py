@@ -75,8 +75,10 @@ def apply_plain(kubectl: Kubectl) -> None:
     )
     placed = resource()
     placed["metadata"]["namespace"] = kubectl.namespace
-    manifests = children.desired(parse(placed), context)
-    kubectl.apply(*(each for each in manifests.values() if each and each["kind"] != "ServiceMonitor"))
+    manifests = [each for each in children.desired(parse(placed), context).values() if each]
+    for manifest in manifests:
+        manifest["metadata"].pop("ownerReferences", None)
+    kubectl.apply(*manifests)
     kubectl("wait", f"deployment/{NAME}", "--for=condition=Available", "--timeout=60s")
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from devcluster import cache
+from devcluster import cache, upstream
 from devcluster.console import step
 from devcluster.errors import ClusterError
 from devcluster.kubectl import Kubectl
@@ -31,8 +31,8 @@ from devcluster.local.spec import Files, Spec, node_names
 from devcluster.provider import Status
 
 START_SECONDS = 90
-# Some end until the API server answers; one that ended this often will not get well by waiting.
-MOST_EXITS = 20
+# A component that ended this often while the cluster starts will not get well by waiting.
+MOST_EXITS = 5
 # The programs' own folders are hidden from the cluster, so its files cannot be in them.
 HIDDEN = ("/run/", "/var/lib/", "/var/log/")
 
@@ -146,6 +146,7 @@ class LocalCluster:
             fake_nodes=self._fake_nodes > 0,
             kubernetes=str(folders["kubernetes"]),
             tools_image=str(tools_image.ensure()) if self._nodes else "",
+            kwok_stages=[str(path) for path in upstream.fetch("kwok")] if self._fake_nodes else [],
             **{
                 field: str(folders[name] / name)
                 for field, name in (

@@ -175,4 +175,5 @@ def _kwok(spec: Spec) -> Process:
         f"--manage-nodes-with-label-selector={configuration.FAKE_NODE_LABEL}",
         f"--cidr={spec.addresses.pods}",
         f"--node-ip={spec.addresses.control_plane}",
+        *(f"--config={path}" for path in spec.kwok_stages),
     )

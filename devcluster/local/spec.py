@@ -1,6 +1,7 @@
 """What a local cluster should be, and where its files are: the one file that all its processes read."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class Spec:
     provisioner: str = ""
     kwok: str = ""
     tools_image: str = ""
+    kwok_stages: Sequence[str] = ()
 
     @property
     def addresses(self) -> Addresses:
@@ -60,6 +62,7 @@ class Spec:
             provisioner=self.provisioner or other.provisioner,
             kwok=self.kwok or other.kwok,
             tools_image=self.tools_image or other.tools_image,
+            kwok_stages=self.kwok_stages or other.kwok_stages,
         )
 
 

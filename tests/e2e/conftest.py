@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from devcluster import crds, images, provider
+from devcluster import images, provider, upstream
 from devcluster.kubectl import Kubectl
 from tests.support.eventually import eventually
 
@@ -46,7 +46,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Kubectl]:
             chosen.load(archive)
         kubectl = chosen.kubectl()
         for name in ("prometheus-operator", "gateway-api"):
-            for path in crds.fetch(name):
+            for path in upstream.fetch(name):
                 kubectl("apply", "--server-side", "-f", str(path))
         kubectl("apply", "-k", str(REPOSITORY / "manifests" / "operator"))
         kubectl("-n", "dumbkv-system", "rollout", "status", "deployment/dumbkv-operator", "--timeout=120s")

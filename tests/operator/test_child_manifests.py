@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from devcluster import crds
+from devcluster import upstream
 from dumbkv_operator import children
 from dumbkv_operator.children import AuthMaterial, Context
 from dumbkv_operator.spec import parse
@@ -37,7 +37,7 @@ class Api(Protocol):
 @pytest.fixture(scope="module", autouse=True)
 def namespace(api: Api) -> Iterator[None]:
     """Make a namespace, and for as long the kinds that a cluster need not have."""
-    found = [path for name in crds.SOURCES for path in crds.fetch(name)]
+    found = [path for name in ("prometheus-operator", "gateway-api") for path in upstream.fetch(name)]
     files = [str(path) for path in found if path.stem.endswith(KINDS)]
     manifests = [argument for file in files for argument in ("-f", file)]
     try:

@@ -1,4 +1,4 @@
-"""CRDs of other projects that DumbKV works with: tests need the kinds, not the programs behind them."""
+"""Manifests of other projects: the CRDs of kinds that DumbKV works with, and what kwok is told to pretend."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from devcluster.errors import ClusterError
 
 @dataclass(frozen=True)
 class Source:
-    """A Go module whose zip carries CRDs as YAML: the folder that they are in, and the files wanted."""
+    """A Go module whose zip carries manifests: the folder that they are in, and the files wanted."""
 
     module: str
     version: str
@@ -38,28 +38,43 @@ SOURCES = {
             "gateway.networking.k8s.io_httproutes.yaml",
         ),
     ),
+    "kwok": Source(
+        "sigs.k8s.io/kwok",
+        "v0.8.0",
+        "kustomize/stage",
+        (
+            "node/fast/node-initialize.yaml",
+            "node/heartbeat-with-lease/node-heartbeat-with-lease.yaml",
+            "pod/fast/pod-complete.yaml",
+            "pod/fast/pod-delete.yaml",
+            "pod/fast/pod-ready.yaml",
+        ),
+    ),
 }
 
 
 def fetch(name: str) -> list[Path]:
-    """Returns the CRD files of `prometheus-operator` or `gateway-api`, from the cache where they are there.
+    """Returns the files of `prometheus-operator`, `gateway-api` or `kwok`, from the cache where it has them.
 
     Go checks each module against the public checksum database. Raises ClusterError where it cannot be had.
     """
     source = SOURCES[name]
-    folder = cache.folder("crds", f"{name}-{source.version}")
+    folder = cache.folder("upstream", f"{name}-{source.version}")
     wanted = [folder / file for file in source.files]
     if not all(path.exists() for path in wanted):
-        with step(f"Fetch the CRDs of {name}"):
+        with step(f"Fetch the manifests of {name}"):
             module = Path(_download(source)) / source.folder
-            for path in wanted:
-                cache.write(path, (module / path.name).read_text())
+            for file, path in zip(source.files, wanted, strict=True):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cache.write(path, (module / file).read_text())
     return wanted
 
 
 def _download(source: Source) -> str:
     if shutil.which("go") is None:
-        raise ClusterError("the CRDs come out of Go modules: install Go 1.21 or later and start again")
+        raise ClusterError(
+            f"{source.module} is fetched as a Go module: install Go 1.21 or later and start again"
+        )
     command = ["go", "mod", "download", "-json", f"{source.module}@{source.version}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
     if done.returncode:
