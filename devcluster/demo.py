@@ -1,7 +1,9 @@
 """`make run`: from nothing to a key put, got and deleted through a DumbKV on a real cluster."""
 
 import base64
+import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -76,7 +78,7 @@ def use(kubectl: Kubectl) -> None:
         for method, body in (("PUT", key | {"value": "a secret"}), ("POST", key), ("DELETE", key)):
             answer = client.request(method, "/kv", json=body)
             answer.raise_for_status()
-            print(f"{method:6} /kv  {body}  ->  {answer.status_code} {answer.text}")
+            print(f"{method:6} /kv  {json.dumps(body)}  ->  {answer.status_code} {answer.text}")
 
 
 def report(kubectl: Kubectl) -> None:
@@ -87,14 +89,15 @@ def report(kubectl: Kubectl) -> None:
     for each in status["conditions"]:
         table.add_row(each["type"], each["status"], each["reason"], each.get("message", ""))
     Console().print(table)
-    program = shlex.join(kubectl.program)
+    program = "kubectl" if shutil.which("kubectl") else shlex.join(kubectl.program)
     print(f"""
-URL: {status.get("url", "none")}   (inside the cluster: http://{NAME}.default)
+URL: {status.get("url", "none")}   (inside the cluster: http://{NAME}.default.svc)
 
 Next:
   export KUBECONFIG={kubectl.kubeconfig}
   {program} get dkv,pods,pvc,secrets
-  {program} port-forward service/{NAME} 8080:80     # and open http://127.0.0.1:8080/
+  {program} get secret {NAME}-auth -o go-template='{{{{.data.token | base64decode}}}}'     # the token
+  {program} port-forward service/{NAME} 8080:80     # then open http://127.0.0.1:8080/ and give it the token
 
 `make down` takes all of it away.""")
 
