@@ -16,11 +16,15 @@ from devcluster.provider import Status
 
 
 class KindCluster:
-    """The kind cluster of this name; needs the `kind` and `kubectl` programs and a Docker daemon."""
+    """The kind cluster of this name; needs a Docker daemon, and `kind` and `kubectl`: those of the PATH."""
 
-    def __init__(self, name: str, *, nodes: int = 1) -> None:
+    def __init__(
+        self, name: str, *, nodes: int = 1, kind: str | Path = "kind", kubectl: str | Path = "kubectl"
+    ) -> None:
         self._name = name
         self._nodes = nodes
+        self._program = str(kind)
+        self._kubectl = str(kubectl)
         self._kubeconfig = cache.root() / "clusters" / f"kind-{name}.kubeconfig"
 
     def up(self) -> None:
@@ -59,8 +63,8 @@ class KindCluster:
         return self._kubeconfig
 
     def kubectl(self) -> Kubectl:
-        """The kubectl of the PATH."""
-        return Kubectl(self.kubeconfig())
+        """The kubectl that it was given."""
+        return Kubectl(self.kubeconfig(), (self._kubectl,))
 
     def load(self, archive: Path) -> None:
         """Import the image of this docker-archive file into each node."""
@@ -87,7 +91,7 @@ class KindCluster:
 
     def _run(self, *arguments: str) -> str:
         try:
-            done = subprocess.run(["kind", *arguments], capture_output=True, text=True, check=False)
+            done = subprocess.run([self._program, *arguments], capture_output=True, text=True, check=False)
         except FileNotFoundError:
             raise ClusterError("the kind program is missing: see https://kind.sigs.k8s.io") from None
         if done.returncode:

@@ -83,11 +83,6 @@ class Files:
         return self.folder / "cluster.json"
 
     @property
-    def outer(self) -> Path:
-        """The one process whose end is the cluster's end: its pid and start time."""
-        return self.folder / "outer.pid"
-
-    @property
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig, for programs on the host."""
         return self.folder / "kubeconfig"

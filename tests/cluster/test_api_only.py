@@ -106,13 +106,22 @@ def test_up_keeps_what_runs(before: set[str]) -> None:
         assert time.monotonic() - began < 5
 
 
-def test_killing_the_outer_process_ends_everything_at_once(before: set[str]) -> None:
-    cluster = LocalCluster(NAME, api_only=True)
+@pytest.mark.parametrize("nodes", [0, 1])
+def test_killing_the_outer_process_ends_everything_at_once(before: set[str], nodes: int) -> None:
+    cluster = LocalCluster(NAME, api_only=not nodes, nodes=nodes)
     cluster.up()
     outer = namespaces.outer(cluster.files)
     assert outer is not None
     os.kill(outer, signal.SIGKILL)
-    eventually(lambda: not traces() - before, "nothing left after kill -9", timeout=10)
+
+    def left() -> set[str]:
+        # Nobody is there to remove the empty folders of control groups: the next `up` or `down` does.
+        return {trace for trace in traces() - before if not trace.startswith("/sys/fs/cgroup")}
+
+    try:
+        eventually(lambda: not left(), "nothing left after kill -9", timeout=10)
+    except AssertionError:
+        raise AssertionError(f"left after kill -9: {left()}") from None
     assert not cluster.status().running
     cluster.up()
     assert cluster.status().running

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from devcluster import images, provider, upstream
+from devcluster.kind import KindCluster
 from devcluster.kubectl import Kubectl
 from tests.support.eventually import eventually
 
@@ -36,23 +37,34 @@ print(json.dumps(answers))
 
 
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest) -> Iterator[Kubectl]:
-    """A real cluster with the operator installed from `manifests/operator`, unbound to a namespace."""
-    chosen = provider.choose(request.config.getoption("--cluster-provider"), cluster="e2e")
-    archives = images.build("server", "operator", "postgres")
-    chosen.up()
+def chosen(request: pytest.FixtureRequest) -> Iterator[provider.Provider]:
+    """The cluster that was asked for, running; in Docker it is pytest-kind's, which brings kind along."""
+    asked = request.config.getoption("--cluster-provider")
+    if asked == "kind":
+        made = request.getfixturevalue("kind_cluster")
+        made.ensure_kubectl()
+        cluster: provider.Provider = KindCluster(made.name, kind=made.kind_path, kubectl=made.kubectl_path)
+    else:
+        cluster = provider.choose(asked, cluster="e2e")
+    cluster.up()
     try:
-        for archive in archives.values():
-            chosen.load(archive)
-        kubectl = chosen.kubectl()
-        for name in ("prometheus-operator", "gateway-api"):
-            for path in upstream.fetch(name):
-                kubectl("apply", "--server-side", "-f", str(path))
-        kubectl("apply", "-k", str(REPOSITORY / "manifests" / "operator"))
-        kubectl("-n", "dumbkv-system", "rollout", "status", "deployment/dumbkv-operator", "--timeout=120s")
-        yield kubectl
+        yield cluster
     finally:
-        chosen.down()
+        cluster.down()
+
+
+@pytest.fixture(scope="session")
+def cluster(chosen: provider.Provider) -> Kubectl:
+    """kubectl, unbound to a namespace, for a cluster with the operator from `manifests/operator` in it."""
+    for archive in images.build("server", "operator", "postgres").values():
+        chosen.load(archive)
+    kubectl = chosen.kubectl()
+    for name in ("prometheus-operator", "gateway-api"):
+        for path in upstream.fetch(name):
+            kubectl("apply", "--server-side", "-f", str(path))
+    kubectl("apply", "-k", str(REPOSITORY / "manifests" / "operator"))
+    kubectl("-n", "dumbkv-system", "rollout", "status", "deployment/dumbkv-operator", "--timeout=120s")
+    return kubectl
 
 
 @pytest.fixture(scope="module")
