@@ -1,8 +1,7 @@
 """What a local cluster should be, and where its files are: the one file that all its processes read."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from devcluster import cache
@@ -31,7 +30,7 @@ class Spec:
     provisioner: str = ""
     kwok: str = ""
     tools_image: str = ""
-    kwok_stages: Sequence[str] = ()
+    kwok_stages: list[str] = field(default_factory=list)
 
     @property
     def addresses(self) -> Addresses:
