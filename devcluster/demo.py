@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -89,17 +88,23 @@ def report(kubectl: Kubectl) -> None:
     for each in status["conditions"]:
         table.add_row(each["type"], each["status"], each["reason"], each.get("message", ""))
     Console().print(table)
-    program = "kubectl" if shutil.which("kubectl") else shlex.join(kubectl.program)
+    program = "kubectl" if shutil.which("kubectl") else " ".join(map(short, kubectl.program))
     print(f"""
 URL: {status.get("url", "none")}   (inside the cluster: http://{NAME}.default.svc)
 
 Next:
-  export KUBECONFIG={kubectl.kubeconfig}
+  export KUBECONFIG={short(kubectl.kubeconfig)}
   {program} get dkv,pods,pvc,secrets
   {program} get secret {NAME}-auth -o go-template='{{{{.data.token | base64decode}}}}'     # the token
   {program} port-forward service/{NAME} 8080:80     # then open http://127.0.0.1:8080/ and give it the token
 
 `make down` takes all of it away.""")
+
+
+def short(path: str | Path) -> str:
+    """Returns a path as one types it: with `~` for the home folder."""
+    home, text = str(Path.home()), str(path)
+    return f"~{text.removeprefix(home)}" if text.startswith(f"{home}/") else text
 
 
 if __name__ == "__main__":
