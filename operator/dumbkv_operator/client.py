@@ -5,9 +5,9 @@ the process speak as the same user.
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, Self
 
 import aiohttp
@@ -77,21 +77,29 @@ def login() -> kopf.ConnectionInfo:
 
 
 class Client:
-    """The API server. Every method raises `ApiError` when refused, `aiohttp.ClientError` when cut off."""
+    """The API server. Every method raises `ApiError` when refused, `aiohttp.ClientError` when cut off.
 
-    def __init__(self) -> None:
+    `before_write` is awaited at the last moment before a write is sent: it can hold the write back.
+    """
+
+    def __init__(self, before_write: Callable[[], Awaitable[None]] | None = None) -> None:
         self._connection = login()
+        self._before_write = before_write
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         # Each watch holds a connection for good, so the pool has no limit of its own: workers limit requests.
         connector = aiohttp.TCPConnector(ssl=self._connection.as_ssl_context(), limit=0)
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_create_end.append(self._connected)
+        trace.on_connection_reuseconn.append(self._connected)
         self._session = aiohttp.ClientSession(
             base_url=self._connection.server,
             connector=connector,
             timeout=REQUEST_TIMEOUT,
             read_bufsize=2**18,
             headers={"User-Agent": FIELD_MANAGER},
+            trace_configs=[trace],
         )
         return self
 
@@ -100,6 +108,12 @@ class Client:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+
+    async def _connected(
+        self, _session: aiohttp.ClientSession, context: SimpleNamespace, _parameters: object
+    ) -> None:
+        if self._before_write is not None and context.trace_request_ctx.method != "GET":
+            await self._before_write()
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
         """Return one object, or None where there is none."""
@@ -243,6 +257,7 @@ class Client:
             data=None if request.body is None else json.dumps(request.body).encode(),
             headers=headers,
             timeout=request.timeout,
+            trace_request_ctx=request,
         )
 
 

@@ -79,28 +79,32 @@ class Operator:
         return probe.check(self.queue, leading=self._leading)
 
     async def _run(self) -> None:
-        async with Client() as client:
-            cluster = Cluster(client, self.settings, self.queue.put)
-            publisher = Publisher(client, cluster, Recorder(client, self.settings.identity))
-            reconciler = Reconciler(client, cluster, self.queue, publisher, self.settings)
+        # Only the Lease is written without asking whether the Lease is held.
+        async with Client() as own:
+            lease = Lease(own, self.settings) if self.settings.leader_election else None
+            async with Client(before_write=lease.confirm if lease else None) as client:
+                await self._serve(client, lease)
 
-            async def work() -> None:
-                self._leading = True
-                try:
-                    await self.queue.run(reconciler.reconcile, self.settings.workers)
-                finally:
-                    self._leading = False
+    async def _serve(self, client: Client, lease: Lease | None) -> None:
+        cluster = Cluster(client, self.settings, self.queue.put)
+        publisher = Publisher(client, cluster, Recorder(client, self.settings.identity))
+        reconciler = Reconciler(client, cluster, self.queue, publisher, self.settings)
 
-            async with asyncio.TaskGroup() as group:
-                caches = group.create_task(cluster.run())
-                await cluster.synced()
-                logger.info("The caches are filled.")
-                try:
-                    await (
-                        Lease(client, self.settings).lead(work) if self.settings.leader_election else work()
-                    )
-                finally:
-                    caches.cancel()
+        async def work() -> None:
+            self._leading = True
+            try:
+                await self.queue.run(reconciler.reconcile, self.settings.workers)
+            finally:
+                self._leading = False
+
+        async with asyncio.TaskGroup() as group:
+            caches = group.create_task(cluster.run())
+            await cluster.synced()
+            logger.info("The caches are filled.")
+            try:
+                await (lease.lead(work) if lease else work())
+            finally:
+                caches.cancel()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

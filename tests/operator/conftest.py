@@ -61,6 +61,15 @@ class Operator:
         self._process = None
         return code
 
+    def freeze(self) -> None:
+        """Keeps the operator from doing anything, as a node without memory or a hypervisor does."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -73,7 +82,7 @@ class Operator:
     def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         """Returns the sum of a metric's series that have all these labels."""
         return sum(
             value
