@@ -16,6 +16,8 @@ from devcluster.local import packages
 # Left unset, a Dockerfile's own BASE_IMAGE is used.
 BASE_NAME = "localhost/dumbkv-base"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Some twenty make up all images: this many take about 4 GB.
+MOST_LAYERS = 150
 
 
 class Builder(Protocol):
@@ -89,6 +91,7 @@ class Buildah:
     def prepare(self, official_base: str) -> dict[str, str]:
         """The arguments of a base image of ours: no image registry is asked for anything."""
         packages.ensure(packages.IMAGES)
+        self._forget_layers()
         archive = base_image.archive()
         name = _name(archive)
         # What an interrupted build left here is of no use to any other.
@@ -124,6 +127,13 @@ class Buildah:
             temporary = cache.folder("images", "buildah", "tmp")
             environment = {"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(temporary)}
             isolated("buildah", *storage, *command, folder=folder, environment=environment)
+
+    def _forget_layers(self) -> None:
+        """Begin the storage anew once builds of former days fill it; what they downloaded is kept."""
+        storage = self._folder / "storage"
+        layers = [*storage.glob("overlay/*"), *storage.glob("vfs/dir/*")]
+        if len(layers) > MOST_LAYERS:
+            shutil.rmtree(storage)
 
     def _succeeds(self, *command: str) -> bool:
         try:
