@@ -27,7 +27,7 @@ $(CACHE)/uv-$(UV_VERSION)/uv:
 	  apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-pip python3-venv; }
 	@mkdir -p $(@D)
 	@staging=$$(mktemp -d $(@D)/staging.XXXXXX); trap 'rm -rf "$$staging"' EXIT; \
-	  python3 -m pip install --quiet --disable-pip-version-check --target "$$staging" "uv==$(UV_VERSION)"; \
+	  python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target "$$staging" "uv==$(UV_VERSION)"; \
 	  mv "$$staging/bin/uv" $@
 
 .PHONY: setup
@@ -52,7 +52,7 @@ lint: setup ## ruff, mypy --strict and the import layers
 	$(RUN) ruff format --check .
 	$(RUN) mypy -p dumbkv_server -p dumbkv_operator -p devcluster
 	$(RUN) mypy kvserver/main.py tests benchmarks
-	$(RUN) lint-imports
+	$(RUN) lint-imports --no-logo
 
 .PHONY: packages
 packages: setup

@@ -33,8 +33,8 @@ def main(
     """Prints the seconds to Available of plain manifests and to Ready of a DumbKV, and their ratio."""
     chosen = provider.choose(cluster, cluster="bench")
     archives = images.build("server", "operator")
-    chosen.up()
     try:
+        chosen.up()
         for archive in archives.values():
             chosen.load(archive)
         kubectl = chosen.kubectl()

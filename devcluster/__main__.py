@@ -160,7 +160,7 @@ def main() -> int:
         return ended.exit_code
     except (ClusterError, KubectlError) as error:
         console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
-        if tail := error.tail():
+        if tail := error.tail:
             console.print(f"--- the end of {error.log}:\n{tail}", markup=False, soft_wrap=True)
         return 1
     except (KeyboardInterrupt, typer.Abort):

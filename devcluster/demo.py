@@ -38,8 +38,8 @@ def main() -> int:
         report(kubectl)
     except (ClusterError, httpx.HTTPError) as error:
         console.print(str(error), style="red", markup=False)
-        if isinstance(error, ClusterError) and error.tail():
-            console.print(f"{error.log}:\n{error.tail()}", markup=False)
+        if isinstance(error, ClusterError) and error.tail:
+            console.print(f"{error.log}:\n{error.tail}", markup=False)
         return 1
     except KeyboardInterrupt:
         note("interrupted; `make run` goes on from here, `make down` takes all of it away")

@@ -6,14 +6,16 @@ TAIL_LINES = 15
 
 
 class ClusterError(Exception):
-    """A step failed. The message says what happened and what to do; `log` is where to read more."""
+    """A step failed. The message says what happened and what to do; `log` is where to read more.
+
+    `tail` are the last lines of that log, as they were then: what takes the cluster away may take its logs
+    along. A traceback shows them too.
+    """
 
     def __init__(self, message: str, log: Path | None = None) -> None:
         super().__init__(message)
         self.log = log
-
-    def tail(self) -> str:
-        """The last lines of the log, empty where there is none."""
-        if self.log is None or not self.log.exists():
-            return ""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+        self.tail = ""
+        if log is not None and log.exists():
+            self.tail = "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+            self.add_note(f"the end of {log}:\n{self.tail}")

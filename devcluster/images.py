@@ -126,7 +126,7 @@ def main() -> int:
         for path in build(*parser.parse_args().name).values():
             print(path)
     except ClusterError as error:
-        console.print(f"{error}\n{error.tail()}", style="red", markup=False)
+        console.print(f"{error}\n{error.tail}", style="red", markup=False)
         return 1
     return 0
 

@@ -57,7 +57,11 @@ class LocalCluster:
         self._fake_nodes = fake_nodes
 
     def __enter__(self) -> "LocalCluster":
-        self.up()
+        try:
+            self.up()
+        except BaseException:
+            self.down()
+            raise
         return self
 
     def __exit__(

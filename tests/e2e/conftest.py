@@ -46,8 +46,8 @@ def chosen(request: pytest.FixtureRequest) -> Iterator[provider.Provider]:
         cluster: provider.Provider = KindCluster(made.name, kind=made.kind_path, kubectl=made.kubectl_path)
     else:
         cluster = provider.choose(asked, cluster="e2e")
-    cluster.up()
     try:
+        cluster.up()
         yield cluster
     finally:
         cluster.down()
