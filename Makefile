@@ -67,8 +67,14 @@ test-programs: setup packages ## unit tests, and the server on SQLite and on Pos
 	$(PYTEST) $(IN_PARALLEL) tests/unit tests/server
 	$(RUN) python -m tests.support.postgres -- $(PYTEST) $(IN_PARALLEL) tests/server --database-location={uri}
 
+.PHONY: cluster-parts
+cluster-parts: setup
+	@$(RUN) python -m devcluster packages cluster images tests
+	@$(RUN) python -m devcluster programs
+	@$(RUN) python -m devcluster images server operator postgres >/dev/null
+
 .PHONY: test-cluster
-test-cluster: setup packages ## on real clusters: the local cluster itself, the operator, and end to end
+test-cluster: cluster-parts ## on real clusters: the local cluster itself, the operator, and end to end
 	$(PYTEST) tests/cluster
 	$(PYTEST) tests/operator
 	$(PYTEST) tests/e2e

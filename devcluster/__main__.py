@@ -13,7 +13,7 @@ from devcluster import images, provider
 from devcluster.console import console, note, step
 from devcluster.errors import ClusterError
 from devcluster.kubectl import KubectlError
-from devcluster.local import LocalCluster, fake_nodes, outages, packages
+from devcluster.local import LocalCluster, fake_nodes, outages, packages, programs
 from devcluster.local.spec import Files
 
 app = typer.Typer(
@@ -132,6 +132,12 @@ def install_packages(groups: Annotated[list[str], typer.Argument(metavar="cluste
         if group not in packages.GROUPS:
             raise ClusterError(f"there is no group {group!r}: give {', '.join(packages.GROUPS)}")
         packages.ensure(packages.GROUPS[group])
+
+
+@app.command("programs")
+def make_programs() -> None:
+    """Have the local cluster's programs in the cache: downloaded, or compiled (minutes, once)."""
+    programs.ensure(*programs.PROGRAMS)
 
 
 @node_app.command("kill")
