@@ -62,9 +62,12 @@ packages: setup
 test-fast: setup packages ## what needs no cluster and little time, in under a minute
 	$(PYTEST) $(IN_PARALLEL) -m "not slow" tests/unit tests/server
 
-.PHONY: test-programs
-test-programs: setup packages ## unit tests, and the server on SQLite and on PostgreSQL
+.PHONY: test-sqlite
+test-sqlite: setup packages ## unit tests, and the server on SQLite
 	$(PYTEST) $(IN_PARALLEL) tests/unit tests/server
+
+.PHONY: test-postgres
+test-postgres: setup packages ## the server on a PostgreSQL that is started for it
 	$(RUN) python -m tests.support.postgres -- $(PYTEST) $(IN_PARALLEL) tests/server --database-location={uri}
 
 .PHONY: cluster-parts
@@ -80,7 +83,7 @@ test-cluster: cluster-parts ## on real clusters: the local cluster itself, the o
 	$(PYTEST) tests/e2e
 
 .PHONY: test
-test: lint test-programs test-cluster ## everything: lint, unit, server, operator and end-to-end tests
+test: lint test-sqlite test-postgres test-cluster ## everything: lint, unit, server, operator and end-to-end tests
 
 .PHONY: bench-ready
 bench-ready: setup ## how much longer than plain kubectl apply a DumbKV takes to serve

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -269,6 +270,13 @@ class World:
             for item in self.api.list(plural, self.namespace, selector)
         }
         return found | {"dumbkv": self.get("dumbkvs", name)["metadata"]["resourceVersion"]}
+
+
+def settled(operator: Operator) -> bool:
+    """Returns whether no request has been made for a second."""
+    before = operator.requests()
+    time.sleep(1)
+    return operator.requests() == before
 
 
 @pytest.fixture(scope="session")

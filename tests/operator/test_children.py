@@ -1,11 +1,10 @@
 """From a resource to its children, and back to them whatever happens."""
 
-import time
 from base64 import b64decode
 
 import pytest
 
-from tests.operator.conftest import Operator, World
+from tests.operator.conftest import Operator, World, settled
 from tests.support.api import Object
 from tests.support.eventually import eventually
 
@@ -83,13 +82,6 @@ def test_a_steady_state_costs_no_request(operator: Operator, world: World) -> No
     assert operator.requests() == requests
     del versions["services/kv"]
     assert versions.items() <= world.versions("kv").items()
-
-
-def settled(operator: Operator) -> bool:
-    """Returns whether no request has been made for a second."""
-    before = operator.requests()
-    time.sleep(1)
-    return operator.requests() == before
 
 
 EDITS: dict[str, tuple[Object, str]] = {

@@ -8,8 +8,7 @@ from functools import partial
 
 import pytest
 
-from tests.operator.conftest import Operator, World
-from tests.operator.test_children import settled
+from tests.operator.conftest import Operator, World, settled
 from tests.support.api import Object
 from tests.support.eventually import eventually
 
