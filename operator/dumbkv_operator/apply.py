@@ -18,6 +18,7 @@ from dumbkv_operator.spec import Resource
 logger = logging.getLogger(__name__)
 
 MAX_NAMED_FIELDS: Final = 8
+INVALID: Final = 422
 
 NEED_PEPPERS: Final = frozenset((CLAIM, DEPLOYMENT, BINDING_SECRET))
 """Children that are not made before the peppers are there. The claim and the binding are signs of data: with
@@ -210,8 +211,14 @@ async def _write(client: Client, change: Change) -> Object | None:
             name: value for name, value in change.manifest["metadata"].items() if name != "ownerReferences"
         }
         await client.create(kind, {**change.manifest, "metadata": bare})
-    if removal := drift.removal(change.manifest, change.observed or {}):
-        # An apply leaves what another writer set where the manifest has null; the server may then refuse it.
-        metadata = change.manifest["metadata"]
-        await client.patch(kind, metadata["namespace"], metadata["name"], removal)
+    try:
+        return await client.apply(kind, change.manifest)
+    except ApiError as error:
+        if error.status != INVALID or change.observed is None or "spec" not in change.manifest:
+            raise
+    # An apply leaves what another writer set beside ours, and the two can exclude each other: a Deployment's
+    # rollingUpdate and Recreate, two sources of one volume, two ports of one name. Then ours takes the place
+    # of theirs: a merge patch replaces lists whole, and its nulls take fields away.
+    metadata = change.manifest["metadata"]
+    await client.patch(kind, metadata["namespace"], metadata["name"], {"spec": change.manifest["spec"]})
     return await client.apply(kind, change.manifest)

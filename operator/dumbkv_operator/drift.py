@@ -6,6 +6,7 @@ fills in and what others add beside it (a label, a container) is theirs.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -19,11 +20,12 @@ MERGE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "volumeMounts": ("mountPath",),
     "ownerReferences": ("uid",),
     "imagePullSecrets": ("name",),
+    # A NetworkPolicy's `ports` are not merged.
+    "spec.ports": ("port", "protocol"),
+    "spec.template.spec.containers.ports": ("containerPort", "protocol"),
 }
-"""Lists that the API merges by a key (`x-kubernetes-list-type: map`), as far as they are met in children.
-
-A pod's and a Service's `ports` are merged too, but nobody has a reason to add a port beside ours, and a
-NetworkPolicy's `ports` are not. They are compared whole, as every other list."""
+"""Lists that the API merges by a key (`x-kubernetes-list-type: map`), as far as they are met in children, by
+their field's name or whole path. Every other list is compared whole."""
 
 ATOMIC_MAPS: Final = frozenset({"selector", "matchLabels", "nodeSelector"})
 """Maps that the API replaces whole (`x-kubernetes-map-type: atomic`): a key that was added counts too."""
@@ -62,24 +64,10 @@ def differences(desired: Any, observed: Any, path: str = "") -> Iterator[str]:
         if field in ATOMIC_MAPS:
             yield from (_join(path, key) for key in observed if key not in desired)
     elif isinstance(desired, list) and isinstance(observed, list):
-        yield from _list_differences(desired, observed, path, MERGE_KEYS.get(field))
+        keys = MERGE_KEYS.get(re.sub(r"\[[^]]*\]", "", path)) or MERGE_KEYS.get(field)
+        yield from _list_differences(desired, observed, path, keys)
     elif not _same(desired, observed, path):
         yield path
-
-
-def removal(desired: Mapping[str, Any], observed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the merge patch that takes away what `desired` says is null; empty where there is nothing of it.
-
-    What stands beside a null goes along, since it is why the null is one: a Deployment's strategy type.
-    """
-    if any(value is None and observed.get(key) is not None for key, value in desired.items()):
-        return {key: value for key, value in desired.items() if not isinstance(value, Mapping | list)}
-    deeper = {
-        key: removal(value, observed[key])
-        for key, value in desired.items()
-        if isinstance(value, Mapping) and isinstance(observed.get(key), Mapping)
-    }
-    return {key: value for key, value in deeper.items() if value}
 
 
 def _list_differences(

@@ -1,6 +1,8 @@
 """From a resource to its children, and back to them whatever happens."""
 
 from base64 import b64decode
+from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 
@@ -126,13 +128,50 @@ def test_an_edited_child_is_repaired_and_told(operator: Operator, world: World, 
     assert any(field in note for note in events)
 
 
-def test_a_switch_to_rolling_updates_is_undone(operator: Operator, world: World) -> None:
+def other_strategy(spec: Object) -> None:
+    spec["strategy"] = {"type": "RollingUpdate"}
+
+
+def other_volume(spec: Object) -> None:
+    for volume in spec["template"]["spec"]["volumes"]:
+        if volume["name"] == "data":
+            del volume["persistentVolumeClaim"]
+            volume["emptyDir"] = {}
+
+
+def other_port(spec: Object) -> None:
+    spec["ports"][0]["port"] = 81
+
+
+EXCLUDING = (("deployments", other_strategy), ("deployments", other_volume), ("services", other_port))
+"""Edits that an apply alone cannot undo: with both, theirs and ours, the object would not be valid."""
+
+
+@pytest.mark.parametrize(("plural", "edit"), EXCLUDING)
+def test_an_edit_that_excludes_ours_is_undone(
+    operator: Operator, world: World, plural: str, edit: Callable[[Object], None]
+) -> None:
     world.apply("kv")
     world.make_ready("kv")
-    world.patch("deployments", "kv", {"spec": {"strategy": {"type": "RollingUpdate"}}})
-    eventually(
-        lambda: world.get("deployments", "kv")["spec"]["strategy"] == {"type": "Recreate"}, "the repair", 10
-    )
+    wanted = world.get(plural, "kv")["spec"]
+    edited = deepcopy(wanted)
+    edit(edited)
+    world.patch(plural, "kv", {"spec": edited})
+    world.wait_condition("kv", "DriftCorrected", "True", "Repaired")
+    assert world.get(plural, "kv")["spec"] == wanted
+    world.make_ready("kv")
+
+
+def test_a_port_that_others_add_beside_ours_stays(operator: Operator, world: World) -> None:
+    world.apply("kv")
+    world.make_ready("kv")
+    ports = world.get("services", "kv")["spec"]["ports"]
+    theirs = {"name": "theirs", "port": 81, "protocol": "TCP", "targetPort": 81}
+    world.patch("services", "kv", {"spec": {"ports": [*ports, theirs]}})
+    world.apply("kv", podLabels={"team": "blue"})
+    world.make_ready("kv")
+    assert theirs in world.get("services", "kv")["spec"]["ports"]
+    assert "DriftCorrected" not in world.conditions("kv")
 
 
 @pytest.mark.parametrize("plural", [plural for plural in CHILDREN if plural != "persistentvolumeclaims"])
