@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from typer.exceptions import TyperException
 
 from devcluster import images, provider
 from devcluster.console import console, note, step
@@ -52,7 +53,8 @@ def up(
 @app.command()
 def down(name: Name = DEFAULT_NAME, choice: Choice = None) -> None:
     """Take the cluster away with all that it left on this machine."""
-    provider.choose(choice, name).down()
+    for cluster in provider.candidates(choice, name):
+        cluster.down()
 
 
 @app.command()
@@ -161,9 +163,10 @@ def rejoin_node(node: str, name: Name = DEFAULT_NAME) -> None:
 def main() -> int:
     """Run the command line; returns the exit code."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as ended:
-        return ended.exit_code
+        return app(standalone_mode=False) or 0
+    except TyperException as error:
+        console.print(f"[red]error:[/red] {error} (see --help)", highlight=False, soft_wrap=True)
+        return 2
     except (ClusterError, KubectlError) as error:
         console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
         if tail := error.tail:
@@ -172,7 +175,6 @@ def main() -> int:
     except (KeyboardInterrupt, typer.Abort):
         note("interrupted: the same command again goes on, `down` takes everything away")
         return 130
-    return 0
 
 
 if __name__ == "__main__":

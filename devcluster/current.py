@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from devcluster.console import note
 from devcluster.errors import ClusterError
 from devcluster.kubectl import Kubectl, KubectlError
 from devcluster.provider import Status
@@ -42,8 +43,8 @@ class CurrentCluster:
         return Kubectl(self.kubeconfig())
 
     def load(self, archive: Path) -> None:
-        """Always raises ClusterError: such a cluster takes images from its registry."""
-        raise ClusterError(f"{archive.name}: push the image to a registry that the current cluster reads")
+        """Say that nothing is done: such a cluster pulls its images."""
+        note(f"{archive.name} is not loaded: the current cluster pulls the image from its registry")
 
 
 def node_states(kubectl: Kubectl) -> dict[str, bool]:

@@ -79,6 +79,14 @@ def choose(
             raise ClusterError(f"there is no provider {wanted!r}: give one of {', '.join(NAMES)}")
 
 
+def candidates(name: str | None, cluster: str) -> list[Provider]:
+    """Every provider that may have made this cluster: where none is named, both that `auto` may choose."""
+    wanted = name or os.environ.get(VARIABLE) or "auto"
+    if wanted != "auto":
+        return [choose(wanted, cluster)]
+    return [choose(each, cluster) for each in ("local", *(["kind"] if kind_works() else []))]
+
+
 def kind_works() -> bool:
     """Whether the kind program is there and a Docker daemon answers it."""
     if shutil.which("kind") is None or shutil.which("docker") is None:

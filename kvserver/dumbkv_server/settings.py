@@ -73,7 +73,8 @@ class Settings(BaseSettings):
             raise ValueError("DATABASE_LOCATION must be a postgres:// URI when DATABASE_TYPE is postgres")
         if self.database_type == "sqlite" and "://" in location:
             raise ValueError("DATABASE_LOCATION is a URI: set DATABASE_TYPE=postgres, or give a path")
-        self.peppers()
+        if self.pepper is not None and not self.peppers():
+            raise ValueError("pepper: there is none in it; leave the setting out to run without one")
         return self
 
     def tokens(self) -> str | None:

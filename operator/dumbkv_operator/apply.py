@@ -74,6 +74,11 @@ class Outcome:
     failures: dict[Child, str] = field(default_factory=dict)
     """Why a child could not be written, in the API server's words."""
 
+    def has(self, child: Child, desired: Mapping[Child, Manifest | None]) -> bool:
+        """Return whether a child is there where it is wanted, and was written without failure."""
+        there = self.observed.get(child) is not None or desired.get(child) is None
+        return there and child not in self.failures
+
     @property
     def repairs(self) -> list[Change]:
         """The changes that undid what somebody else had done."""

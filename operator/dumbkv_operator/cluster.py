@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -148,12 +148,14 @@ class Cluster:
         """Return the children that somebody deleted or emptied, as they were before."""
         return dict(self._lost.get(key, {}))
 
-    def forget_lost(self, key: Key, children: Iterable[Child]) -> None:
-        """Forget that these children were lost: they are back, or not wanted any more."""
-        for child in children:
-            self._lost[key].pop(child, None)
-        if not self._lost[key]:
-            del self._lost[key]
+    def forget_lost(self, key: Key, found: Mapping[Child, Object]) -> None:
+        """Forget that these, as `lost` gave them, were lost: they are back, or not wanted any more."""
+        lost = self._lost.get(key, {})
+        for child, item in found.items():
+            if lost.get(child) is item:
+                del lost[child]
+        if not lost:
+            self._lost.pop(key, None)
 
     async def secret(self, namespace: str, name: str) -> Object | None:
         """Return a Secret that a specification names, or None. It is read again only after it has changed."""

@@ -72,13 +72,14 @@ class Inputs:
     blocks: list[Block]
 
 
-async def gather(cluster: Cluster, resource: Resource, server_image: str) -> Inputs:
+async def gather(
+    cluster: Cluster, resource: Resource, lost: Mapping[Child, Object], server_image: str
+) -> Inputs:
     """Return what the builders need for `resource`, read from the cluster or generated.
 
-    What somebody deleted a moment ago is brought back as it was, as long as it is remembered.
+    `lost` are the children that somebody deleted or emptied a moment ago: they are brought back as they were.
     """
     blocks: list[Block] = []
-    lost = cluster.lost(resource.key)
     context = Context(
         server_image=server_image,
         auth=await _auth(cluster, resource, lost, blocks),
@@ -92,7 +93,7 @@ async def _peppers(
     cluster: Cluster, resource: Resource, lost: Mapping[Child, Object], blocks: list[Block]
 ) -> str:
     found = {**values(lost.get(PEPPER_SECRET)), **values(await cluster.find(PEPPER_SECRET, resource))}
-    if found.get("peppers"):
+    if found.get("peppers", "").strip():
         return found["peppers"]
     if await _has_data(cluster, resource):
         blocks.append(

@@ -49,7 +49,8 @@ class Reconciler:
         if resource.deleting:
             return  # Its children go after it by their owner references, with or without an operator.
 
-        inputs = await material.gather(cluster, resource, self._settings.server_image)
+        lost = cluster.lost(key)
+        inputs = await material.gather(cluster, resource, lost, self._settings.server_image)
         blocks = [*conflicts.find(resource, cluster.claims), *inputs.blocks]
         desired = children.desired(resource, inputs.context)
         missing = frozenset(
@@ -66,11 +67,16 @@ class Reconciler:
         changes = apply.plan(
             _without(desired, blocks, missing, stop=stop),
             observed,
-            lost=cluster.lost(key),
+            lost=lost,
             expandable=conditions.expandable(storage_class),
         )
         outcome = await apply.carry_out(self._client, changes, observed, paused=resource.spec.paused)
-        self._remember(resource, outcome)
+        self._remember(outcome)
+        if not resource.spec.paused:
+            # Only what was seen lost at the start: somebody may have deleted another child since.
+            cluster.forget_lost(
+                key, {child: item for child, item in lost.items() if outcome.has(child, desired)}
+            )
 
         facts = conditions.Facts(
             resource, outcome, tuple(blocks), tuple(cluster.pods(key)), storage_class, missing
@@ -91,12 +97,10 @@ class Reconciler:
             zip(wanted, found, strict=True)
         )
 
-    def _remember(self, resource: Resource, outcome: Outcome) -> None:
+    def _remember(self, outcome: Outcome) -> None:
         for change in outcome.done:
             if (item := outcome.observed[change.child]) is not None:
                 self._cluster.take_child(change.child, item)
-        if not resource.spec.paused:
-            self._cluster.forget_lost(resource.key, set(CHILDREN) - outcome.failures.keys())
 
 
 def _without(

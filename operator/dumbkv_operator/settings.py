@@ -1,9 +1,9 @@
 """The operator's settings: environment variables, DUMBKV_OPERATOR_ and the field's name in capitals."""
 
 import socket
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     """Whether only the holder of the Lease reconciles. Without it exactly one operator may run."""
 
     lease_name: str = "dumbkv-operator"
-    """The name of the Lease that the operators compete for."""
+    """The name of the Lease that the operators compete for. Their Role has to name it too."""
 
     lease_namespace: str = Field(default="dumbkv-system", validation_alias="POD_NAMESPACE")
     """The namespace of the Lease: the operator's own, from the variable POD_NAMESPACE (downward API)."""
@@ -48,6 +48,16 @@ class Settings(BaseSettings):
 
     lease_retry_seconds: float = Field(default=2.0, gt=0)
     """The time between two attempts to take or renew the Lease."""
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        retry, renew = self.lease_retry_seconds, self.lease_renew_deadline_seconds
+        if not retry < renew < self.lease_duration_seconds:
+            raise ValueError(
+                "lease_retry_seconds must be less than lease_renew_deadline_seconds, and that less than "
+                "lease_duration_seconds"
+            )
+        return self
 
     metrics_port: int = Field(default=8080, ge=0, le=65535)
     """The TCP port of `/metrics`; 0 for no metrics."""

@@ -196,6 +196,23 @@ def test_a_deleted_generated_secret_comes_back_as_it_was(operator: Operator, wor
     assert world.get("secrets", name)["data"] == before["data"]
 
 
+def test_all_generated_secrets_deleted_at_once_come_back_as_they_were(
+    operator: Operator, world: World
+) -> None:
+    world.apply("kv")
+    world.make_ready("kv")
+    before = {name: world.get("secrets", name)["data"] for name in ("kv-auth", "kv-pepper", "kv-binding")}
+    for name in before:
+        world.delete("secrets", name)
+
+    def back() -> bool:
+        found = {name: world.find("secrets", name) for name in before}
+        return {name: secret and secret["data"] for name, secret in found.items()} == before
+
+    eventually(back, "the Secrets as they were", 10)
+    world.make_ready("kv")
+
+
 def test_what_others_add_beside_ours_stays(operator: Operator, world: World) -> None:
     world.apply("kv")
     world.make_ready("kv")

@@ -48,6 +48,7 @@ class Batcher(Generic[Item, Answer]):
             raise QueueFullError
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
+        self._report_length()
         if self._idle:
             self._idle -= 1
             task = asyncio.create_task(self._work())

@@ -53,8 +53,14 @@ SCHEMA = (
         expires_at bigint,
         blob bytea NOT NULL
     )""",
-    # What is encrypted does not get smaller.
-    "ALTER TABLE dumbkv_rows ALTER COLUMN blob SET STORAGE EXTERNAL",
+    # What is encrypted does not get smaller. Where it is set already nothing is altered: that would wait for
+    # every reader, a dump too, and all others would wait behind it.
+    """DO $$ BEGIN
+        IF (SELECT attstorage FROM pg_attribute
+            WHERE attrelid = 'dumbkv_rows'::regclass AND attname = 'blob') <> 'e' THEN
+            ALTER TABLE dumbkv_rows ALTER COLUMN blob SET STORAGE EXTERNAL;
+        END IF;
+    END $$""",
     "CREATE TABLE IF NOT EXISTS dumbkv_meta (name text PRIMARY KEY, value bytea NOT NULL)",
     "CREATE TABLE IF NOT EXISTS dumbkv_revision (last bigint NOT NULL) WITH (fillfactor = 10)",
     "INSERT INTO dumbkv_revision SELECT 0 WHERE NOT EXISTS (SELECT FROM dumbkv_revision)",
@@ -278,7 +284,10 @@ class PostgresStore(Store):
             cursor = await connection.execute(SELECT, (row_ids,), binary=True)
             of_legacy = await connection.execute(SELECT_LEGACY, keys)
             await connection.execute("COMMIT")
-        tokens = {(cast("int", row[0]), str(row[1])): str(row[2]) for row in await of_legacy.fetchall()}
+        tokens = {
+            (cast("int", row[0]), str(row[1])): legacy.as_text(cast("str | bytes", row[2]))
+            for row in await of_legacy.fetchall()
+        }
         return _rows(await cursor.fetchall()), tokens
 
 

@@ -251,7 +251,7 @@ class SQLiteStore(Store):
         else:
             parameters = (address.database, address.legacy_key)
             moved = self._connection.execute(
-                f"{legacy.SQLITE_DELETE} AND value = ?", (*parameters, found.token)
+                f"{legacy.SQLITE_DELETE} AND CAST(value AS TEXT) = ?", (*parameters, found.token)
             ).rowcount
             revision, expires_at = self._revision + 1, None
         if not moved:

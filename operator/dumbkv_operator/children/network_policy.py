@@ -1,6 +1,7 @@
 """The NetworkPolicy: who may talk to the server, and to whom it may talk."""
 
-from urllib.parse import parse_qs, urlsplit
+import re
+from urllib.parse import parse_qs
 
 from dumbkv_operator import names
 from dumbkv_operator.children.base import HTTP_PORT, Context, Manifest, metadata
@@ -40,13 +41,13 @@ def database_ports(uri: str | None) -> list[int]:
     """
     if uri is None:
         return [POSTGRES_PORT]
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
+    # As libpq reads it, and not as a URL: a password may hold a `#` or a `?`.
+    address = re.fullmatch(r"\w+://(?:[^@/]*@)?(?P<hosts>[^/?]*)[^?]*(?:\?(?P<query>.*))?", uri, re.DOTALL)
+    if address is None:
         return [POSTGRES_PORT]
-    hosts = parts.netloc.rpartition("@")[2].split(",")
+    hosts = address["hosts"].split(",")
     texts = [host.rpartition("]")[2].rpartition(":")[2] for host in hosts if ":" in host.rpartition("]")[2]]
-    for parameter in parse_qs(parts.query).get("port", []):
+    for parameter in parse_qs(address["query"] or "").get("port", []):
         texts.extend(parameter.split(","))
     ports = {int(text) for text in texts if text.isascii() and text.isdigit() and 0 < int(text) < 65536}
     if len(texts) < len(hosts):

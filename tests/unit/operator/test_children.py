@@ -325,6 +325,7 @@ def test_traffic_is_limited_to_what_the_server_needs() -> None:
         ("postgres://a,b:2222/kv", [2222, 5432]),
         ("postgres://[2001:db8::1]:6432/kv", [6432]),
         ("postgres://[2001:db8::1]/kv", [5432]),
+        ("postgres://user:p#a?b@db:6432/kv?sslmode=require", [6432]),
         ("postgres:///kv?host=db&port=6000", [6000]),
         ("postgres://db:port/kv", [5432]),
         ("postgres://[broken/kv", [5432]),

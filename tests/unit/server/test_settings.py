@@ -119,3 +119,14 @@ def test_every_setting_has_a_name_that_begins_with_its_prefix() -> None:
     for name, field in Settings.model_fields.items():
         alias = field.validation_alias
         assert alias is None or str(alias).startswith("DATABASE_"), name
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# 1 was lost\n"])
+def test_a_pepper_file_without_a_pepper_stops_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    path = tmp_path / "peppers"
+    path.write_text(text)
+    monkeypatch.setenv("DUMBKV_PEPPER_FILE", str(path))
+    with pytest.raises(SettingsError, match="there is none in it"):
+        load()
