@@ -20,12 +20,24 @@ SERVER_IMAGE = "ghcr.io/dumbkv/dumbkv-server:0.1.0"
 POSTGRES_IMAGE = "dumbkv.example.com/devcluster/postgres:15"
 
 # Sends the requests that come on standard input as [method, path, body] and prints each status and body.
-# It reads host, port and token as a workload does to which the Secret X-binding was projected.
+# It reads host, port and token as a workload does to which the Secret X-binding was projected, and connects
+# again as one does: a Service's rules reach a node some time after its pods are ready, and a connection that
+# was begun before stays lost.
 CLIENT_SCRIPT = """
-import http.client, json, pathlib, sys
+import http.client, json, pathlib, sys, time
 files = pathlib.Path("/bindings/dumbkv")
 binding = {name: (files / name).read_text() for name in ("host", "port", "token")}
-connection = http.client.HTTPConnection(binding["host"], int(binding["port"]), timeout=20)
+connection = http.client.HTTPConnection(binding["host"], int(binding["port"]), timeout=3)
+deadline = time.monotonic() + 60
+while connection.sock is None:
+    try:
+        connection.connect()
+    except OSError as error:
+        print("connecting again:", error, file=sys.stderr)
+        if time.monotonic() > deadline:
+            raise
+        time.sleep(0.5)
+connection.sock.settimeout(20)
 answers = []
 for method, path, body in json.load(sys.stdin):
     headers = {"Authorization": "Bearer " + binding["token"], "Content-Type": "application/json"}
