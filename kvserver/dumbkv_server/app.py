@@ -66,15 +66,15 @@ def create(settings: Settings) -> FastAPI:
 
 
 def _store(settings: Settings, keyring: Keyring, metrics: Metrics) -> Store:
-    location = settings.database_location.get_secret_value()
     fingerprints, waiting = keyring.fingerprints(), settings.max_waiting_writes
     if settings.database_type == "sqlite":
+        location = settings.location()
         return SQLiteStore(location, metrics, fingerprints=fingerprints, max_waiting_writes=waiting)
     # Only who uses PostgreSQL pays for its driver: ten megabytes and a third of a second.
     from .store.postgres import PostgresStore
 
     return PostgresStore(
-        location,
+        settings.location,
         metrics,
         fingerprints=fingerprints,
         max_waiting_writes=waiting,

@@ -58,9 +58,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _read_files(self) -> Self:
-        self.database_location = _secret(self.database_location, self.database_location_file) or (
-            self.database_location
-        )
+        if self.database_location_file is not None:
+            self.database_location = _read(self.database_location_file)
         self.pepper = _secret(self.pepper, self.pepper_file)
         self.auth_tokens = _secret(self.auth_tokens, self.auth_tokens_file)
         if self.auth_tokens is not None:
@@ -68,14 +67,28 @@ class Settings(BaseSettings):
                 parse_tokens(self.auth_tokens.get_secret_value())
             except TokenFileError as error:
                 raise ValueError(f"auth tokens: {error}") from error
-        location = self.database_location.get_secret_value()
-        if self.database_type == "postgres" and not location.startswith(("postgres://", "postgresql://")):
-            raise ValueError("DATABASE_LOCATION must be a postgres:// URI when DATABASE_TYPE is postgres")
-        if self.database_type == "sqlite" and "://" in location:
-            raise ValueError("DATABASE_LOCATION is a URI: set DATABASE_TYPE=postgres, or give a path")
+        self._check_location(self.database_location)
         if self.pepper is not None and not self.peppers():
             raise ValueError("pepper: there is none in it; leave the setting out to run without one")
         return self
+
+    def _check_location(self, location: SecretStr) -> None:
+        is_postgres = location.get_secret_value().startswith(("postgres://", "postgresql://"))
+        if self.database_type == "postgres" and not is_postgres:
+            raise ValueError("DATABASE_LOCATION must be a postgres:// URI when DATABASE_TYPE is postgres")
+        if self.database_type == "sqlite" and "://" in location.get_secret_value():
+            raise ValueError("DATABASE_LOCATION is a URI: set DATABASE_TYPE=postgres, or give a path")
+
+    def location(self) -> str:
+        """Where the database is, read again from DATABASE_LOCATION_FILE where that is set.
+
+        ValueError where the file cannot be read or holds no location of this type of database.
+        """
+        location = self.database_location
+        if self.database_location_file is not None:
+            location = _read(self.database_location_file)
+            self._check_location(location)
+        return location.get_secret_value()
 
     def tokens(self) -> str | None:
         """The text of the token file, or None where authentication is off."""
@@ -104,8 +117,10 @@ def _describe(location: list[int | str], message: str) -> str:
 
 
 def _secret(value: SecretStr | None, path: Path | None) -> SecretStr | None:
-    if path is None:
-        return value
+    return value if path is None else _read(path)
+
+
+def _read(path: Path) -> SecretStr:
     try:
         return SecretStr(path.read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError) as error:

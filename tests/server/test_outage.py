@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from tests.support import postgres, server
@@ -80,3 +81,35 @@ def test_no_acknowledged_write_is_lost_when_the_database_crashes(
             database.start()
             until(lambda: client.get("/readyz").status_code == 200)
             assert client.post("/kv", json={"key": "k"}).json()["revision"] == acknowledged
+
+
+def test_a_password_that_is_changed_in_its_file_needs_no_restart(tmp_path: Path) -> None:
+    location = tmp_path / "uri"
+    with postgres.running() as database:
+        hba = database.data / "pg_hba.conf"
+        with psycopg.connect(database.uri, autocommit=True) as administrator:
+            administrator.execute("CREATE ROLE app LOGIN PASSWORD 'first'")
+            administrator.execute("GRANT ALL ON SCHEMA public TO app")
+            hba.write_text(f"host all app all scram-sha-256\n{hba.read_text()}")
+            administrator.execute("SELECT pg_reload_conf()")
+        uri = database.uri.replace("postgres@", "app:{}@")
+        location.write_text(uri.format("first"))
+        environment = {"DATABASE_TYPE": "postgres", "DATABASE_LOCATION_FILE": str(location)}
+        with server.running(tmp_path / "log", environment) as process, process.client() as client:
+            assert write(client, "before").status_code == 200
+            with psycopg.connect(database.uri, autocommit=True) as administrator:
+                administrator.execute("ALTER ROLE app PASSWORD 'second'")
+            database.stop()
+            database.start()
+            # The old password is wrong by now, and each new connection is refused.
+            until(lambda: write(client, "not yet").status_code == 503)
+            until(lambda: "password authentication failed" in process.log())
+            # What is no URI does not take the place of one that may become right again.
+            location.write_text("nonsense")
+            until(lambda: "the changed DATABASE_LOCATION is not used" in process.log())
+            location.write_text(uri.format("second"))
+            until(lambda: client.get("/readyz").status_code == 200)
+            assert write(client, "after").status_code == 200
+            assert "first" not in process.log()
+            assert "second" not in process.log()
+            assert "nonsense" not in process.log()

@@ -7,7 +7,7 @@ for each other in a circle.
 
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -94,11 +94,15 @@ LOST = {"08", "57"}
 
 
 class PostgresStore(Store):
-    """A store in a PostgreSQL database, which other processes may use at the same time."""
+    """A store in a PostgreSQL database, which other processes may use at the same time.
+
+    `uri` is asked for each new connection, so a password that was changed needs no restart. It may raise
+    ValueError: then the URI that was valid last is used.
+    """
 
     def __init__(
         self,
-        uri: str,
+        uri: Callable[[], str],
         metrics: Metrics,
         *,
         fingerprints: Mapping[int, bytes],
@@ -107,6 +111,7 @@ class PostgresStore(Store):
     ) -> None:
         super().__init__(metrics, max_waiting_writes=max_waiting_writes, readers=READERS)
         self._uri = uri
+        self._valid: dict[str, object] | None = None
         self._fingerprints = fingerprints
         self._timeout = statement_timeout
         self._pool: AsyncConnectionPool[Connection] | None = None
@@ -115,8 +120,9 @@ class PostgresStore(Store):
 
     async def open(self) -> None:
         """Connect and bring the schema up to date; one that is away is tried again with each request."""
+        self._valid = self._connection_settings()
         self._pool = AsyncConnectionPool(
-            kwargs=self._connection_settings(),
+            kwargs=self._current_settings,
             min_size=1,
             max_size=READERS + 1,
             open=False,
@@ -141,6 +147,14 @@ class PostgresStore(Store):
         if self._pool is not None:
             await self._pool.close()
 
+    async def _current_settings(self) -> dict[str, object]:
+        """The settings of the next connection, from the URI as it is now."""
+        try:
+            self._valid = self._connection_settings()
+        except (StoreStartError, ValueError) as error:
+            log.error("the changed DATABASE_LOCATION is not used, the former stays: %s", error)
+        return self._valid or {}
+
     def _connection_settings(self) -> dict[str, object]:
         milliseconds = int(self._timeout * 1000)
         ours = (
@@ -149,7 +163,7 @@ class PostgresStore(Store):
             "-c synchronous_commit=on"
         )
         try:
-            given = conninfo_to_dict(self._uri)
+            given = conninfo_to_dict(self._uri())
         except psycopg.ProgrammingError:
             # The library's message repeats the URI, and with it the password.
             raise StoreStartError("DATABASE_LOCATION is not a valid postgres:// URI") from None
