@@ -10,10 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from . import __version__
-from .api import documents, probes
+from .api import documents, probes, routes
 from .api.gate import Gate
 from .api.problems import MEDIA_TYPE, from_status
-from .api.routes import KeyValueEndpoint
 from .auth import Authenticator
 from .crypto import Keyring
 from .lifecycle import Lifecycle
@@ -31,11 +30,13 @@ def create(settings: Settings) -> FastAPI:
     metrics = Metrics()
     keyring = Keyring(settings.peppers())
     store = _store(settings, keyring, metrics)
-    lifecycle = Lifecycle(store, settings.drain_delay)
-    endpoint = KeyValueEndpoint(
+    lifecycle = Lifecycle(store, settings.drain_delay, settings.sweep_interval)
+    calls = routes.routes(
         Vault(keyring, store),
         Authenticator.create(settings.tokens(), settings.auth_tokens_file),
-        Limits(settings.max_key_bytes, settings.max_value_bytes, settings.body_timeout),
+        Limits(
+            settings.max_key_bytes, settings.max_value_bytes, settings.max_batch_bytes, settings.body_timeout
+        ),
     )
 
     @asynccontextmanager
@@ -52,7 +53,7 @@ def create(settings: Settings) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.router.routes.append(endpoint.route())
+    app.router.routes.extend(calls)
     probes.add(app, store, lifecycle, metrics)
     documents.add(app, settings)
 

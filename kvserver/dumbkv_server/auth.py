@@ -87,10 +87,15 @@ class Authenticator:
 
     def require(self, authorization: bytes | None, scope: str) -> None:
         """Return where the header's token has the scope; UnauthenticatedError or ForbiddenError otherwise."""
+        if scope not in self.scopes(authorization):
+            raise ForbiddenError
+
+    def scopes(self, authorization: bytes | None) -> frozenset[str]:
+        """What the header's token may do; UnauthenticatedError where there is none that is known."""
         if self._path is not None:
             self._follow(self._path)
         if self._tokens is None:
-            return
+            return SCOPES_OF_ADMIN
         scheme, _, token = (authorization or b"").partition(b" ")
         if scheme.lower() != b"bearer":
             raise UnauthenticatedError
@@ -102,8 +107,7 @@ class Authenticator:
                 known = candidate
         if known is None:
             raise UnauthenticatedError
-        if scope not in known.scopes:
-            raise ForbiddenError
+        return known.scopes
 
     def _follow(self, path: Path) -> None:
         now = time.monotonic()

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
 
-from .store import Store
+from .store import SWEPT_AT_ONCE, Store, StoreUnavailableError
+from .store.batching import ClosingError
 
 log = logging.getLogger(__name__)
 Handler = Callable[[int, FrameType | None], object]
@@ -18,15 +19,17 @@ Handler = Callable[[int, FrameType | None], object]
 class Lifecycle:
     """Whether the process drains. SIGTERM turns readiness off, then stops the server as it would have."""
 
-    def __init__(self, store: Store, drain_delay: float) -> None:
+    def __init__(self, store: Store, drain_delay: float, sweep_interval: float) -> None:
         self._store = store
         self._drain_delay = drain_delay
+        self._sweep_interval = sweep_interval
         self.draining = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Open the store, serve, and on the way out answer what waits and close the store."""
         await self._store.open()
+        sweeping = asyncio.create_task(self._sweep())
         former = self._watch_sigterm()
         # What exists now stays for good: the collector need not visit it again.
         gc.collect()
@@ -35,10 +38,23 @@ class Lifecycle:
             yield
         finally:
             self.draining = True
+            sweeping.cancel()
+            await asyncio.wait([sweeping])
             await self._store.close()
             if former is not None:
                 signal.signal(signal.SIGTERM, former)
             log.info("the database is closed")
+
+    async def _sweep(self) -> None:
+        """Delete what expired, a few rows at a time."""
+        while True:
+            await asyncio.sleep(self._sweep_interval)
+            try:
+                while await self._store.sweep() == SWEPT_AT_ONCE:
+                    pass
+            except (StoreUnavailableError, ClosingError):
+                # The store said so in its log; what expired can wait.
+                continue
 
     def _watch_sigterm(self) -> Handler | None:
         """Put our handler before the server's; None where signals are not ours (tests, threads)."""

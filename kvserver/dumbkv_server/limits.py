@@ -33,6 +33,7 @@ class Limits:
 
     key_bytes: int
     value_bytes: int
+    batch_bytes: int
     body_seconds: float
 
     @property

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
 
     max_key_bytes: Positive = 1024
     max_value_bytes: Positive = 1024 * 1024
+    max_batch_bytes: Positive = 8 * 1024 * 1024
+    """Bytes of the body of one batch."""
     max_waiting_writes: Positive = 256
     max_requests: Positive = 512
     """Requests that are being answered at once; more are told to come back."""
@@ -53,6 +55,8 @@ class Settings(BaseSettings):
     """Seconds that a request's body may take to arrive."""
     statement_timeout: Seconds = 5
     """Seconds after which PostgreSQL gives up on a statement, and the server on a connection."""
+    sweep_interval: Seconds = 10
+    """Seconds between two looks for rows that expired. They never answer, swept or not."""
     drain_delay: Annotated[float, Field(ge=0)] = 0
     """Seconds between SIGTERM, when /readyz turns to 503, and the end of the listening socket."""
 

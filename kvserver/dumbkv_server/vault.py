@@ -1,9 +1,23 @@
 """Secrets in, secrets out: seals before the store and opens after it. No HTTP and no SQL."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from .crypto import Keyring, Locator, legacy_row_key, open_legacy
-from .store import Address, Found, Row, Store, StoreUnavailableError
+from .store import (
+    Address,
+    Condition,
+    Delete,
+    Found,
+    Get,
+    KeyOperation,
+    Put,
+    Row,
+    Store,
+    StoreUnavailableError,
+    milliseconds,
+)
 from .store.batching import ClosingError, QueueFullError
 
 
@@ -16,6 +30,34 @@ class Entry:
     expires_at: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Get a key's value."""
+
+    database: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Store a value, for `ttl` seconds or for good, if the condition holds."""
+
+    database: int
+    key: str
+    value: str
+    ttl: float | None = None
+    condition: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete a key, if the condition holds."""
+
+    database: int
+    key: str
+    condition: Condition | None = None
+
+
 class Vault:
     """Keys and values in the clear on this side, addresses and blobs on the store's."""
 
@@ -23,22 +65,20 @@ class Vault:
         self._keyring = keyring
         self._store = store
 
-    async def put(self, database: int, key: str, value: str) -> int:
+    async def put(self, write: Write) -> int:
         """Store a value under the newest pepper; its revision, once it is durable."""
-        locators, address = self._locate(database, key)
-        return await self._store.put(address, locators[0].seal(value.encode()))
+        return await self._store.put(self._sealed(write))
 
-    async def delete(self, database: int, key: str) -> bool:
+    async def delete(self, remove: Remove) -> bool:
         """Remove a key, wherever it is; whether there was one."""
-        _, address = self._locate(database, key)
-        return await self._store.delete(address)
+        return await self._store.delete(self._addressed(remove))
 
-    async def get(self, database: int, key: str) -> Entry | None:
+    async def get(self, read: Read) -> Entry | None:
         """A key's value, or None. What is found in an old place is moved to the newest.
 
         Raises CannotOpenError where the stored value is not what was stored.
         """
-        locators, address = self._locate(database, key)
+        locators, address = self._locate(read.database, read.key)
         while (found := await self._store.get(address)) is not None:
             value = _open(found, address, locators)
             if isinstance(found, Row) and found.row_id == address.row_ids[0]:
@@ -48,6 +88,56 @@ class Vault:
                 return Entry(value.decode(), revision, found.expires_at if isinstance(found, Row) else None)
             # Somebody wrote or deleted this key since it was read: look again.
         return None
+
+    async def batch(self, calls: Sequence[Read | Write | Remove]) -> list[Entry | int | bool | None]:
+        """Do all or none of these, in order: for each what `get`, `put` or `delete` returns."""
+        if self._store.has_legacy:
+            # Rows of the original DumbKV get a revision before: a transaction cannot seal what it finds.
+            for call in calls:
+                if isinstance(call, Read):
+                    await self.get(call)
+        operations = [self._operation(call) for call in calls]
+        results = await self._store.transact(operations)
+        return [
+            self._entry(call, cast("Found | None", result))
+            if isinstance(call, Read)
+            else cast("int | bool", result)
+            for call, result in zip(calls, results, strict=True)
+        ]
+
+    async def databases(self) -> dict[int, int]:
+        """How many keys each database has that has any."""
+        return await self._store.databases()
+
+    async def drop(self, database: int) -> int:
+        """Delete all keys of a database: how many there were."""
+        return await self._store.drop(database)
+
+    def _operation(self, call: Read | Write | Remove) -> KeyOperation:
+        match call:
+            case Read():
+                return Get(self._locate(call.database, call.key)[1])
+            case Write():
+                return self._sealed(call)
+            case Remove():
+                return self._addressed(call)
+
+    def _sealed(self, write: Write) -> Put:
+        locators, address = self._locate(write.database, write.key)
+        expires_at = None if write.ttl is None else milliseconds() + max(1, int(write.ttl * 1000))
+        return Put(address, locators[0].seal(write.value.encode()), expires_at, write.condition)
+
+    def _addressed(self, remove: Remove) -> Delete:
+        return Delete(self._locate(remove.database, remove.key)[1], remove.condition)
+
+    def _entry(self, read: Read, found: Found | None) -> Entry | None:
+        if found is None:
+            return None
+        locators, address = self._locate(read.database, read.key)
+        value = _open(found, address, locators).decode()
+        if not isinstance(found, Row):
+            raise StoreUnavailableError("the original DumbKV still writes to this database: stop it")
+        return Entry(value, found.revision, found.expires_at)
 
     def _locate(self, database: int, key: str) -> tuple[tuple[Locator, ...], Address]:
         locators = self._keyring.locate(database, key)

@@ -46,7 +46,7 @@ def test_the_examples_of_the_document_are_answered_as_documented(
         properties = resolve(document, documented["schema"])["properties"]
         assert set(response.json()) == set(properties)
         request = resolve(document, content["schema"])
-        assert set(content["example"]) == set(request["properties"])
+        assert set(request["required"]) <= set(content["example"]) <= set(request["properties"])
         assert request["additionalProperties"] is False
 
 

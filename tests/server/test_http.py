@@ -109,7 +109,7 @@ def test_a_wrong_shape_is_422_and_names_the_field(
     assert "secret" not in str(problem)
 
 
-@pytest.mark.parametrize("field", ["ttl", "if_revision", "if_absent", "a-key-in-the-wrong-place"])
+@pytest.mark.parametrize("field", ["expires", "if_match", "a-key-in-the-wrong-place"])
 def test_a_field_that_would_be_ignored_is_422(client: httpx.Client, key: str, field: str) -> None:
     response = call(client, "PUT", key=key, value="v", **{field: 1})
     assert field not in str(assert_problem(response, 422, "wrong-shape"))
@@ -173,7 +173,7 @@ def test_a_content_type_with_parameters_is_json(client: httpx.Client, key: str) 
     )
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/kv/", "/kv/secret", "/databases", "/kv/batch"])
+@pytest.mark.parametrize("path", ["/nothing", "/kv/", "/kv/secret", "/databases/", "/kv/batch/"])
 def test_an_unknown_path_is_404(client: httpx.Client, path: str) -> None:
     assert_problem(client.post(path), 404, "no-such-route")
 

@@ -159,6 +159,29 @@ def test_a_database_of_the_original_answers_and_becomes_ours_row_by_row(
     assert execute(database, "SELECT count(*) FROM dumbkv_rows")[0][0] == 4
 
 
+def test_rows_of_the_original_are_in_batches_counts_and_drops(database: Environment, tmp_path: Path) -> None:
+    execute(database, LEGACY_TABLE)
+    for key in ("read", "guarded", "left"):
+        row_key = legacy_row_key(key)
+        token = Fernet(row_key).encrypt(f"value of {key}".encode()).decode()
+        execute(database, "INSERT INTO kv VALUES (?, ?, ?)", (0, row_key, token))
+    with server.running(tmp_path / "log", database) as process:
+        with process.client() as client:
+            assert client.get("/databases").json() == {"databases": [{"database": 0, "keys": 3}]}
+            refused = client.put("/kv", json={"key": "guarded", "value": "v", "if_absent": True})
+            assert refused.status_code == 409
+            operations = [{"op": "get", "key": "read"}, {"op": "delete", "key": "guarded"}]
+            results = client.post("/kv/batch", json={"operations": operations}).json()["results"]
+            assert results[0]["value"] == "value of read"
+            assert results[0]["revision"] > 0
+            assert results[1]["deleted"] is True
+            assert client.get("/databases").json() == {"databases": [{"database": 0, "keys": 2}]}
+            assert client.delete("/databases/0").json()["deleted"] == 2
+            assert client.get("/databases").json() == {"databases": []}
+        process.stop()
+    assert execute(database, "SELECT count(*) FROM kv")[0][0] == 0
+
+
 def test_an_altered_row_of_the_original_is_an_error(database: Environment, tmp_path: Path) -> None:
     execute(database, LEGACY_TABLE)
     execute(database, "INSERT INTO kv VALUES (?, ?, ?)", (0, legacy_row_key("k"), "not a token"))

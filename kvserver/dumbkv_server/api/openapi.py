@@ -7,10 +7,39 @@ import msgspec
 from dumbkv_server import __version__
 
 from .problems import MEDIA_TYPE
-from .types import DeleteResponse, GetResponse, Health, KeyRequest, ProblemBody, PutRequest, PutResponse
+from .types import (
+    LAST_DATABASE,
+    BatchRequest,
+    BatchResponse,
+    DatabasesResponse,
+    DeleteRequest,
+    DeleteResponse,
+    DropResponse,
+    GetRequest,
+    GetResponse,
+    Health,
+    NoValue,
+    ProblemBody,
+    PutRequest,
+    PutResponse,
+)
 
 Json = dict[str, Any]
-TYPES = (DeleteResponse, GetResponse, Health, KeyRequest, ProblemBody, PutRequest, PutResponse)
+TYPES = (
+    BatchRequest,
+    BatchResponse,
+    DatabasesResponse,
+    DeleteRequest,
+    DeleteResponse,
+    DropResponse,
+    GetRequest,
+    GetResponse,
+    Health,
+    NoValue,
+    ProblemBody,
+    PutRequest,
+    PutResponse,
+)
 DESCRIPTION = """A key-value store whose keys are secrets.
 
 A key is hashed before it is stored, and its value is encrypted under a key that is derived from it. A key
@@ -22,6 +51,7 @@ PROBLEMS = {
     403: "The token's scopes do not allow this.",
     404: "There is no such key.",
     408: "The body did not arrive in time.",
+    409: "A condition does not hold; nothing was changed.",
     413: "The body, the key or the value is too large.",
     415: "The body is not `application/json`, or it is compressed.",
     422: "The body has the wrong shape. The field is named, its value is not.",
@@ -43,56 +73,69 @@ def document(with_authentication: bool) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": "keys"}, {"name": "operations"}],
-        "paths": {"/kv": _key_paths(), **_operations_paths()},
+        "tags": [{"name": "keys"}, {"name": "databases"}, {"name": "operations"}],
+        "paths": {**_key_paths(), **_database_paths(), **_operations_paths()},
         "components": {"schemas": components},
     }
     if with_authentication:
         result["components"]["securitySchemes"] = {
             "token": {"type": "http", "scheme": "bearer", "description": "Scopes: read, write, admin."}
         }
-        for operation in result["paths"]["/kv"].values():
-            operation["security"] = [{"token": []}]
+        for path, operations in result["paths"].items():
+            if path.startswith(("/kv", "/databases")):
+                for operation in operations.values():
+                    operation["security"] = [{"token": []}]
     return result
 
 
 def _key_paths() -> Json:
     key = {"database": 0, "key": "k"}
-    return {
-        "put": _call(
-            "putKey",
-            "Store a value",
-            PutRequest,
-            PutResponse,
-            {**key, "value": "v"},
-            skip={404},
-            scope="write",
-        ),
-        "post": _call("getKey", "Get a value", KeyRequest, GetResponse, key, skip=set(), scope="read"),
-        "delete": _call(
-            "deleteKey", "Delete a key", KeyRequest, DeleteResponse, key, skip={404}, scope="write"
-        ),
+    operations = [{"op": "put", **key, "value": "v"}, {"op": "get", **key}, {"op": "delete", **key}]
+    calls = {
+        "put": _call("putKey", "Store a value", PutResponse, skip={404}, scope="write"),
+        "post": _call("getKey", "Get a value", GetResponse, skip={409}, scope="read"),
+        "delete": _call("deleteKey", "Delete a key", DeleteResponse, skip={404}, scope="write"),
     }
+    calls["put"]["requestBody"] = _body(PutRequest, {**key, "value": "v"})
+    calls["post"]["requestBody"] = _body(GetRequest, key)
+    calls["delete"]["requestBody"] = _body(DeleteRequest, key)
+    batch = _call("batch", "Do several operations, all or none", BatchResponse, skip={404}, scope="read")
+    batch["requestBody"] = _body(BatchRequest, {"operations": operations})
+    batch["description"] = f"{BatchResponse.__doc__} Needs `read` for gets, `write` for puts and deletes."
+    return {"/kv": calls, "/kv/batch": {"post": batch}}
+
+
+def _database_paths() -> Json:
+    skip = {400, 404, 409, 415}
+    number = {
+        "name": "database",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 0, "maximum": LAST_DATABASE},
+    }
+    drop = _call("dropDatabase", "Delete all keys of a database", DropResponse, skip=skip, scope="admin")
+    drop["parameters"] = [number]
+    listing = _call(
+        "listDatabases", "Which databases have keys", DatabasesResponse, skip=skip | {422}, scope="read"
+    )
+    for call in (drop, listing):
+        call["tags"] = ["databases"]
+    return {"/databases": {"get": listing}, "/databases/{database}": {"delete": drop}}
+
+
+def _body(request: type[msgspec.Struct], example: Json) -> Json:
+    return {"required": True, "content": {"application/json": {"schema": _ref(request), "example": example}}}
 
 
 def _call(
-    identifier: str,
-    summary: str,
-    request: type[msgspec.Struct],
-    response: type[msgspec.Struct],
-    example: Json,
-    *,
-    skip: set[int],
-    scope: str,
+    identifier: str, summary: str, response: type[msgspec.Struct], *, skip: set[int], scope: str
 ) -> Json:
-    body = {"required": True, "content": {"application/json": {"schema": _ref(request), "example": example}}}
     problems = {str(status): _problem(status) for status in PROBLEMS if status not in skip}
     return {
         "operationId": identifier,
         "tags": ["keys"],
         "summary": summary,
         "description": f"{response.__doc__} Needs the scope `{scope}`.",
-        "requestBody": body,
         "responses": {"200": _content(response.__doc__ or "", _ref(response)), **problems},
     }
 

@@ -9,7 +9,7 @@ import msgspec
 from dumbkv_server.auth import ForbiddenError, UnauthenticatedError
 from dumbkv_server.crypto import CannotOpenError
 from dumbkv_server.limits import BodyTimeoutError, TooLargeError
-from dumbkv_server.store import RETRY_AFTER_SECONDS, StoreUnavailableError
+from dumbkv_server.store import RETRY_AFTER_SECONDS, ConditionError, StoreUnavailableError
 from dumbkv_server.store.batching import ClosingError, QueueFullError
 
 from .types import ProblemBody
@@ -60,6 +60,12 @@ def from_error(error: Exception) -> ProblemError | None:
             headers = CLOSE if error.code == "body" else None
             return ProblemError(
                 413, f"{error.code}-too-large", f"The {error.code} may have {error.limit} bytes.", headers
+            )
+        case ConditionError():
+            return ProblemError(
+                409,
+                "condition-failed",
+                f"The condition of operation {error.index} (from 0) does not hold; nothing was changed.",
             )
         case BodyTimeoutError():
             return ProblemError(408, "body-timeout", "The body did not arrive in time; send it again.", CLOSE)

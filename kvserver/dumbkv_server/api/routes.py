@@ -1,6 +1,7 @@
-"""PUT, POST and DELETE /kv: plain ASGI, as one request's way must be short."""
+"""The calls on keys and databases: plain ASGI, as one request's way must be short."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -8,42 +9,58 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from dumbkv_server.auth import Authenticator
+from dumbkv_server.auth import Authenticator, ForbiddenError
 from dumbkv_server.limits import ENVELOPE_BYTES, JSON_EXPANSION, ClientGoneError, Limits
-from dumbkv_server.vault import Vault
+from dumbkv_server.store import Condition
+from dumbkv_server.vault import Entry, Read, Remove, Vault, Write
 
 from .problems import CLOSE, ProblemError, from_validation
 from .responses import send_json
-from .types import DeleteResponse, GetResponse, KeyRequest, PutRequest, PutResponse
+from .types import (
+    LAST_DATABASE,
+    BatchRequest,
+    BatchResponse,
+    DatabaseKeys,
+    DatabasesResponse,
+    DeleteRequest,
+    DeleteResponse,
+    DropResponse,
+    GetRequest,
+    GetResponse,
+    NoValue,
+    PutRequest,
+    PutResponse,
+)
 
 ENCODER = msgspec.json.Encoder()
 PUT = msgspec.json.Decoder(PutRequest)
-KEY = msgspec.json.Decoder(KeyRequest)
+GET = msgspec.json.Decoder(GetRequest)
+DELETE = msgspec.json.Decoder(DeleteRequest)
+BATCH = msgspec.json.Decoder(BatchRequest)
 Request = TypeVar("Request")
-SCOPES = {"PUT": "write", "DELETE": "write", "POST": "read"}
+Scopes = frozenset[str]
 
 
-class KeyValueEndpoint:
-    """The three calls on one key, each from a body to a body."""
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: the scopes of which a token needs one to get in, and the longest body."""
 
-    def __init__(self, vault: Vault, authenticator: Authenticator, limits: Limits) -> None:
-        self._vault = vault
+    answer: Callable[[bytes, Scopes], Awaitable[bytes]]
+    scopes: Scopes
+    body_bytes: int
+
+
+class Endpoint:
+    """The calls of one path, by method, each from a body to a body."""
+
+    def __init__(self, calls: dict[str, Call], authenticator: Authenticator, limits: Limits) -> None:
+        self._calls = calls
         self._authenticator = authenticator
         self._limits = limits
-        self._key_body_bytes = JSON_EXPANSION * limits.key_bytes + ENVELOPE_BYTES
-        self._calls: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
-            "PUT": self._put,
-            "POST": self._get,
-            "DELETE": self._delete,
-        }
-
-    def route(self) -> Route:
-        """The route that serves all three."""
-        return Route("/kv", self, methods=list(self._calls), include_in_schema=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; an error becomes a problem further out."""
-        method: str = scope["method"]
+        call = self._calls[scope["method"]]
         authorization = content_type = content_length = content_encoding = None
         for name, value in scope["headers"]:
             if name == b"authorization":
@@ -54,35 +71,143 @@ class KeyValueEndpoint:
                 content_length = value
             elif name == b"content-encoding":
                 content_encoding = value
-        self._authenticator.require(authorization, SCOPES[method])
+        scopes = self._authenticator.scopes(authorization)
+        if scopes.isdisjoint(call.scopes):
+            raise ForbiddenError
         _check_media_type(content_type, content_encoding)
-        maximum = self._limits.body_bytes if method == "PUT" else self._key_body_bytes
         try:
-            body = await self._limits.read_body(receive, content_length, maximum)
+            body = await self._limits.read_body(receive, content_length, call.body_bytes)
         except ClientGoneError:
             return
-        await send_json(send, 200, await self._calls[method](body))
+        await send_json(send, 200, await call.answer(body, scopes))
 
-    async def _put(self, body: bytes) -> bytes:
-        request = _decode(PUT, body)
-        self._limits.check_key(request.key)
-        self._limits.check_value(request.value)
-        revision = await self._vault.put(request.database, request.key, request.value)
-        return ENCODER.encode(PutResponse(revision))
 
-    async def _get(self, body: bytes) -> bytes:
-        request = _decode(KEY, body)
-        self._limits.check_key(request.key)
-        entry = await self._vault.get(request.database, request.key)
+class Calls:
+    """What each call does, from a body to a body."""
+
+    def __init__(self, vault: Vault, limits: Limits) -> None:
+        self._vault = vault
+        self._limits = limits
+
+    async def put(self, body: bytes, _: Scopes) -> bytes:
+        """PUT /kv."""
+        return ENCODER.encode(PutResponse(await self._vault.put(self._write(_decode(PUT, body)))))
+
+    async def get(self, body: bytes, _: Scopes) -> bytes:
+        """POST /kv."""
+        entry = await self._vault.get(self._read(_decode(GET, body)))
         if entry is None:
             raise ProblemError(404, "key-not-found", "There is no such key in this database.")
-        expires_at = None if entry.expires_at is None else _timestamp(entry.expires_at)
-        return ENCODER.encode(GetResponse(entry.value, entry.revision, expires_at))
+        return ENCODER.encode(_value(entry))
 
-    async def _delete(self, body: bytes) -> bytes:
-        request = _decode(KEY, body)
+    async def delete(self, body: bytes, _: Scopes) -> bytes:
+        """DELETE /kv."""
+        return ENCODER.encode(DeleteResponse(await self._vault.delete(self._remove(_decode(DELETE, body)))))
+
+    async def batch(self, body: bytes, scopes: Scopes) -> bytes:
+        """POST /kv/batch."""
+        calls = [self._call(operation) for operation in _decode(BATCH, body).operations]
+        needed = {"read" if isinstance(call, Read) else "write" for call in calls}
+        if not scopes >= needed:
+            raise ForbiddenError
+        results = await self._vault.batch(calls)
+        pairs = zip(calls, results, strict=True)
+        return ENCODER.encode(BatchResponse([_result(call, result) for call, result in pairs]))
+
+    async def databases(self, _: bytes, __: Scopes) -> bytes:
+        """GET /databases."""
+        counts = sorted((await self._vault.databases()).items())
+        return ENCODER.encode(DatabasesResponse([DatabaseKeys(*count) for count in counts]))
+
+    def _call(self, operation: PutRequest | GetRequest | DeleteRequest) -> Read | Write | Remove:
+        if isinstance(operation, PutRequest):
+            return self._write(operation)
+        return self._read(operation) if isinstance(operation, GetRequest) else self._remove(operation)
+
+    def _write(self, request: PutRequest) -> Write:
         self._limits.check_key(request.key)
-        return ENCODER.encode(DeleteResponse(await self._vault.delete(request.database, request.key)))
+        self._limits.check_value(request.value)
+        if request.if_absent and request.if_revision is not None:
+            raise ProblemError(422, "wrong-shape", "Give one condition: `if_revision` or `if_absent`.")
+        condition = Condition(None) if request.if_absent else _if_revision(request.if_revision)
+        return Write(request.database, request.key, request.value, request.ttl, condition)
+
+    def _read(self, request: GetRequest) -> Read:
+        self._limits.check_key(request.key)
+        return Read(request.database, request.key)
+
+    def _remove(self, request: DeleteRequest) -> Remove:
+        self._limits.check_key(request.key)
+        return Remove(request.database, request.key, _if_revision(request.if_revision))
+
+
+def routes(vault: Vault, authenticator: Authenticator, limits: Limits) -> list[Route]:
+    """The routes of all calls on keys and databases."""
+    calls = Calls(vault, limits)
+    read, write, either = frozenset({"read"}), frozenset({"write"}), frozenset({"read", "write"})
+    key_bytes = JSON_EXPANSION * limits.key_bytes + ENVELOPE_BYTES
+    paths = {
+        "/kv": {
+            "PUT": Call(calls.put, write, limits.body_bytes),
+            "POST": Call(calls.get, read, key_bytes),
+            "DELETE": Call(calls.delete, write, key_bytes),
+        },
+        "/kv/batch": {"POST": Call(calls.batch, either, limits.batch_bytes)},
+        "/databases": {"GET": Call(calls.databases, read, 0)},
+    }
+
+    async def drop(scope: Scope, receive: Receive, send: Send) -> None:
+        """DELETE /databases/{database}."""
+        text: str = scope["path_params"]["database"]
+        if not text.isascii() or not text.isdecimal() or len(text) > 10 or int(text) > LAST_DATABASE:
+            raise ProblemError(422, "wrong-shape", f"A database is a number from 0 to {LAST_DATABASE}.")
+
+        async def answer(_: bytes, __: Scopes) -> bytes:
+            return ENCODER.encode(DropResponse(await vault.drop(int(text))))
+
+        call = Call(answer, frozenset({"admin"}), 0)
+        await Endpoint({"DELETE": call}, authenticator, limits)(scope, receive, send)
+
+    result = [
+        Route(path, Endpoint(of_path, authenticator, limits), methods=list(of_path), include_in_schema=False)
+        for path, of_path in paths.items()
+    ]
+    for route in result:
+        # Starlette adds HEAD to each GET.
+        (route.methods or set()).discard("HEAD")
+    return [
+        *result,
+        Route("/databases/{database}", _Plain(drop), methods=["DELETE"], include_in_schema=False),
+    ]
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """A plain ASGI application for a route, which would take a bare function for one of requests."""
+
+    application: Callable[[Scope, Receive, Send], Awaitable[None]]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.application(scope, receive, send)
+
+
+def _if_revision(revision: int | None) -> Condition | None:
+    return None if revision is None else Condition(revision)
+
+
+def _result(
+    call: Read | Write | Remove, result: Entry | int | bool | None
+) -> PutResponse | GetResponse | DeleteResponse | NoValue:
+    if isinstance(result, Entry):
+        return _value(result)
+    if result is None:
+        return NoValue()
+    return PutResponse(result) if isinstance(call, Write) else DeleteResponse(bool(result))
+
+
+def _value(entry: Entry) -> GetResponse:
+    expires_at = None if entry.expires_at is None else _timestamp(entry.expires_at)
+    return GetResponse(entry.value, entry.revision, expires_at)
 
 
 def _check_media_type(content_type: bytes | None, content_encoding: bytes | None) -> None:

@@ -1,6 +1,7 @@
 """The one interface to a database. No HTTP and no cryptography: addresses in, sealed bytes out."""
 
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 1
 # A batch of reads is answered from memory at once, and each value may have a mebibyte.
 READS_AT_ONCE = 64
+# Few enough that the writes behind them hardly wait.
+SWEPT_AT_ONCE = 500
 
 
 class StoreStartError(Exception):
@@ -59,11 +62,36 @@ Found = Row | LegacyRow
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """What must be stored for a write to be made: a row with this revision, or, with None, nothing."""
+
+    revision: int | None
+
+    def holds(self, current: Found | None) -> bool:
+        """Whether it does. A row of the original DumbKV has no revision yet, so it equals none."""
+        if self.revision is None:
+            return current is None
+        return isinstance(current, Row) and current.revision == self.revision
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Look a key up inside a transaction."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Put:
-    """Store `blob` under the address' first row id and remove the key from every other place."""
+    """Store `blob` under the address' first row id and remove the key from every other place.
+
+    `expires_at` is in milliseconds since 1970, or None.
+    """
 
     address: Address
     blob: bytes
+    expires_at: int | None = None
+    condition: Condition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +99,17 @@ class Delete:
     """Remove the key from every place."""
 
     address: Address
+    condition: Condition | None = None
+
+
+KeyOperation = Get | Put | Delete
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Several operations, all or none of which are done."""
+
+    operations: tuple[KeyOperation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +124,35 @@ class Rewrite:
     blob: bytes
 
 
-Operation = Put | Delete | Rewrite
-Outcome = int | bool | None
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A condition that did not hold: the index of its operation in its transaction."""
+
+    index: int
+
+
+class ConditionError(Exception):
+    """A condition did not hold, and nothing was changed. `index` is the operation's place in its batch."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"the condition of operation {index} does not hold")
+        self.index = index
+
+
+Operation = KeyOperation | Transaction | Rewrite
+Result = int | bool | Found | None
+Outcome = Result | Conflict | tuple[Result, ...]
+
+
+def alive(found: Found | None, now: int) -> Found | None:
+    """What was found, or None where it has expired by `now` (milliseconds since 1970)."""
+    expired = isinstance(found, Row) and found.expires_at is not None and found.expires_at <= now
+    return None if expired else found
+
+
+def milliseconds() -> int:
+    """The time, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 class Store(ABC):
@@ -109,19 +175,35 @@ class Store(ABC):
 
     async def get(self, address: Address) -> Found | None:
         """What is stored for this key, under the newest pepper that has it."""
-        return await self._reads.submit(address)
+        found = await self._reads.submit(address)
+        return found if found is None else alive(found, milliseconds())
 
-    async def put(self, address: Address, blob: bytes) -> int:
-        """Store a value; once this returns its revision, it is on disk."""
-        return cast("int", await self._writes.submit(Put(address, blob)))
+    async def put(self, operation: Put) -> int:
+        """Store a value; once this returns its revision, it is on disk. ConditionError: it may not be."""
+        return cast("int", await self._write(operation))
 
-    async def delete(self, address: Address) -> bool:
-        """Remove a key; whether there was one."""
-        return cast("bool", await self._writes.submit(Delete(address)))
+    async def delete(self, operation: Delete) -> bool:
+        """Remove a key; whether there was one. ConditionError where it may not be removed."""
+        return cast("bool", await self._write(operation))
+
+    async def transact(self, operations: Sequence[KeyOperation]) -> tuple[Result, ...]:
+        """All or none of these, in order: what each returns. ConditionError: which cannot be done."""
+        return cast("tuple[Result, ...]", await self._write(Transaction(tuple(operations))))
 
     async def rewrite(self, address: Address, found: Found, blob: bytes) -> int | None:
         """Move a row under the newest pepper: its revision, or None where it changed meanwhile."""
-        return await self._writes.submit(Rewrite(address, found, blob))
+        return cast("int | None", await self._write(Rewrite(address, found, blob)))
+
+    async def _write(self, operation: Operation) -> Outcome:
+        outcome = await self._writes.submit(operation)
+        if isinstance(outcome, Conflict):
+            raise ConditionError(outcome.index)
+        return outcome
+
+    async def sweep(self) -> int:
+        """Delete expired rows, at most SWEPT_AT_ONCE: how many. Nothing is written where there are none."""
+        now = milliseconds()
+        return await self._delete_expired(now) if await self._has_expired(now) else 0
 
     async def check(self) -> None:
         """Ask the database; StoreUnavailableError says why it cannot serve.
@@ -155,6 +237,27 @@ class Store(ABC):
             log.warning("the database serves again")
         self._failure = None
         self.metrics.database_up.set(1)
+
+    @property
+    @abstractmethod
+    def has_legacy(self) -> bool:
+        """Whether there is a table of the original DumbKV: its rows have no revision until they are read."""
+
+    @abstractmethod
+    async def databases(self) -> dict[int, int]:
+        """How many keys each database has that has any; what expired does not count."""
+
+    @abstractmethod
+    async def drop(self, database: int) -> int:
+        """Delete all keys of a database in one transaction: how many there were."""
+
+    @abstractmethod
+    async def _has_expired(self, now: int) -> bool:
+        """Whether a row has expired."""
+
+    @abstractmethod
+    async def _delete_expired(self, now: int) -> int:
+        """Delete at most SWEPT_AT_ONCE rows that have expired: how many."""
 
     @abstractmethod
     async def _commit(self, batch: Sequence[Operation]) -> Sequence[Outcome]:

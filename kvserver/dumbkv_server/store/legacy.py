@@ -11,6 +11,9 @@ COLUMNS = {"database_id", "key", "value"}
 SQLITE_SELECT = "SELECT value FROM kv WHERE database_id = ? AND key = ?"
 SQLITE_DELETE = "DELETE FROM kv WHERE database_id = ? AND key = ?"
 POSTGRES_DELETE = "DELETE FROM kv WHERE database_id = %s AND key = %s"
+COUNT = "SELECT database_id, count(*) FROM kv GROUP BY database_id"
+SQLITE_DROP = "DELETE FROM kv WHERE database_id = ?"
+POSTGRES_DROP = "DELETE FROM kv WHERE database_id = %s"
 
 
 def as_text(value: str | bytes | memoryview) -> str:

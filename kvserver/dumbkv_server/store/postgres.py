@@ -19,19 +19,19 @@ from psycopg_pool import AsyncConnectionPool
 from dumbkv_server.metrics import Metrics
 
 from . import (
+    SWEPT_AT_ONCE,
     Address,
-    Delete,
     Found,
     LegacyRow,
     Operation,
     Outcome,
-    Put,
-    Rewrite,
     Row,
     Store,
     StoreStartError,
     StoreUnavailableError,
     legacy,
+    milliseconds,
+    plan,
     schema,
 )
 
@@ -53,6 +53,8 @@ SCHEMA = (
         expires_at bigint,
         blob bytea NOT NULL
     )""",
+    """CREATE INDEX IF NOT EXISTS dumbkv_expiry ON dumbkv_rows (expires_at)
+    WHERE expires_at IS NOT NULL""",
     # What is encrypted does not get smaller. Where it is set already nothing is altered: that would wait for
     # every reader, a dump too, and all others would wait behind it.
     """DO $$ BEGIN
@@ -68,25 +70,19 @@ SCHEMA = (
 LEGACY_COLUMNS = """SELECT column_name FROM information_schema.columns
     WHERE table_name = %s AND table_schema = ANY (current_schemas(false))"""
 TAKE_REVISIONS = "UPDATE dumbkv_revision SET last = last + %s RETURNING last"
-UPSERT = """INSERT INTO dumbkv_rows (row_id, database, revision, blob) VALUES (%s, %s, %s, %s)
-    ON CONFLICT (row_id) DO UPDATE SET
+UPSERT = """INSERT INTO dumbkv_rows (row_id, database, revision, expires_at, blob)
+    VALUES (%s, %s, %s, %s, %s) ON CONFLICT (row_id) DO UPDATE SET
     revision = excluded.revision, expires_at = excluded.expires_at, blob = excluded.blob"""
 SELECT = "SELECT row_id, revision, expires_at, blob FROM dumbkv_rows WHERE row_id = ANY (%s)"
 DELETE = "DELETE FROM dumbkv_rows WHERE row_id = ANY (%s)"
-MOVE = """WITH moved AS (
-        DELETE FROM dumbkv_rows WHERE row_id = %s AND revision = %s RETURNING revision, expires_at
-    )
-    INSERT INTO dumbkv_rows (row_id, database, revision, expires_at, blob)
-    SELECT %s, %s, revision, expires_at, %s FROM moved
-    ON CONFLICT (row_id) DO NOTHING RETURNING revision"""
-MOVE_LEGACY = """WITH moved AS (
-        DELETE FROM kv WHERE database_id = %s AND key = %s AND value = %s RETURNING 1
-    )
-    INSERT INTO dumbkv_rows (row_id, database, revision, blob)
-    SELECT %s, %s, %s, %s FROM moved
-    ON CONFLICT (row_id) DO NOTHING RETURNING revision"""
-
-
+HAS_EXPIRED = "SELECT EXISTS (SELECT FROM dumbkv_rows WHERE expires_at <= %s)"
+DELETE_EXPIRED = """DELETE FROM dumbkv_rows WHERE row_id IN
+    (SELECT row_id FROM dumbkv_rows WHERE expires_at <= %s LIMIT %s)"""
+COUNT = """SELECT database, count(*) FROM dumbkv_rows
+    WHERE expires_at IS NULL OR expires_at > %s GROUP BY database"""
+# What expired is removed first, so that it does not count.
+DROP_EXPIRED = "DELETE FROM dumbkv_rows WHERE database = %s AND expires_at <= %s"
+DROP = "DELETE FROM dumbkv_rows WHERE database = %s"
 SELECT_LEGACY = """SELECT database_id, key, value FROM kv
     WHERE (database_id, key) IN (SELECT * FROM unnest(%s::integer[], %s::text[]))"""
 # SQLSTATE classes of a connection or a server that went away: the commit may have been done before.
@@ -117,6 +113,11 @@ class PostgresStore(Store):
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._prepared = False
         self._has_legacy = False
+
+    @property
+    def has_legacy(self) -> bool:
+        """Whether there is a table of the original DumbKV: its rows have no revision until they are read."""
+        return self._has_legacy
 
     async def open(self) -> None:
         """Connect and bring the schema up to date; one that is away is tried again with each request."""
@@ -208,127 +209,163 @@ class PostgresStore(Store):
             self._has_legacy = {str(name) for (name,) in await cursor.fetchall()} >= legacy.COLUMNS
         self._prepared = True
 
-    async def _commit(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
-        started = time.perf_counter()
+    @asynccontextmanager
+    async def _use(self) -> AsyncIterator[Connection]:
+        """A connection whose failure is remembered, and whose success ends a failure."""
         try:
             async with self._connection() as connection:
-                outcomes = await self._transaction(connection, batch)
+                yield connection
         except StoreStartError as error:
             self._failed(str(error))
             raise StoreUnavailableError(str(error)) from error
         except StoreUnavailableError as error:
             self._failed(error.reason)
             raise
+
+    async def databases(self) -> dict[int, int]:
+        """How many keys each database has that has any; what expired does not count."""
+        async with self._use() as connection, connection.transaction():
+            cursor = await connection.execute(COUNT, (milliseconds(),))
+            rows = await cursor.fetchall()
+            if self._has_legacy:
+                rows += await (await connection.execute(legacy.COUNT)).fetchall()
+        counts: dict[int, int] = {}
+        for database, keys in cast("list[tuple[int, int]]", rows):
+            counts[database] = counts.get(database, 0) + keys
+        return counts
+
+    async def drop(self, database: int) -> int:
+        """Delete all keys of a database in one transaction: how many there were."""
+        statements: list[tuple[str, tuple[int, ...]]] = [
+            (DROP_EXPIRED, (database, milliseconds())),
+            (DROP, (database,)),
+        ]
+        if self._has_legacy:
+            statements.append((legacy.POSTGRES_DROP, (database,)))
+        return sum((await self._alone(statements))[1:])
+
+    async def _has_expired(self, now: int) -> bool:
+        async with self._use() as connection:
+            row = await (await connection.execute(HAS_EXPIRED, (now,))).fetchone()
+        return row is not None and bool(row[0])
+
+    async def _delete_expired(self, now: int) -> int:
+        return sum(await self._alone([(DELETE_EXPIRED, (now, SWEPT_AT_ONCE))]))
+
+    async def _alone(self, statements: Sequence[tuple[str, tuple[int, ...]]]) -> list[int]:
+        """A write transaction of its own: how many rows each statement changed."""
+        async with self._use() as connection:
+            try:
+                async with connection.transaction():
+                    # The turn is taken first, as every writer does.
+                    await connection.execute(TAKE_REVISIONS, (0,))
+                    return [(await connection.execute(*statement)).rowcount for statement in statements]
+            except psycopg.Error as error:
+                raise StoreUnavailableError(_reason(error), unknown=_is_unknown(error)) from error
+
+    async def _commit(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
+        started = time.perf_counter()
+        async with self._use() as connection:
+            outcomes = await self._transaction(connection, batch)
         self._works()
         self.metrics.commit(len(batch), time.perf_counter() - started)
         return outcomes
 
     async def _transaction(self, connection: Connection, batch: Sequence[Operation]) -> Sequence[Outcome]:
-        """Two round trips: one takes the revisions and with them the turn, one does all the rest."""
+        """Two round trips: one takes the turn, revisions and present rows, one does all the rest."""
+        addresses = plan.to_look_up(batch)
+        # As many as any of these could need; those that are left over are never used.
+        needed = plan.revisions_needed(batch)
         async with connection.pipeline():
             await connection.execute("BEGIN")
-            # As many as any of these could need; those that are left over are never used.
-            cursor = await connection.execute(TAKE_REVISIONS, (len(batch),))
+            cursor = await connection.execute(TAKE_REVISIONS, (needed,))
+            rows = await self._send_look_up(connection, addresses) if addresses else None
             taken = await cursor.fetchone()
-        if taken is None:
-            raise StoreUnavailableError("the table dumbkv_revision is empty: restore it from a backup")
-        first = cast("int", taken[0]) - len(batch) + 1
+            if taken is None:
+                raise StoreUnavailableError("the table dumbkv_revision is empty: restore it from a backup")
+        stored = await _choose(addresses, rows)
+        found = {
+            address.row_ids[0]: row for address, row in zip(addresses, stored, strict=True) if row is not None
+        }
+        decided = plan.make(batch, found, cast("int", taken[0]) - needed, milliseconds())
         try:
             async with connection.pipeline():
-                sent = [
-                    (operation, await self._send(connection, operation, revision), revision)
-                    for revision, operation in enumerate(batch, first)
-                ]
+                for change in decided.changes:
+                    await self._send(connection, change)
                 commit = await connection.execute("COMMIT")
             if commit.statusmessage != "COMMIT":
                 raise StoreUnavailableError("the transaction was rolled back")
-            return [await _outcome(*item) for item in sent]
+            return decided.outcomes
         except psycopg.Error as error:
-            unknown = error.sqlstate is None or error.sqlstate[:2] in LOST
-            raise StoreUnavailableError(_reason(error), unknown=unknown) from error
+            raise StoreUnavailableError(_reason(error), unknown=_is_unknown(error)) from error
 
-    async def _send(self, connection: Connection, operation: Operation, revision: int) -> list[Cursor]:
-        """Send an operation's statements; their results come with the end of the pipeline."""
-        address = operation.address
-        new, old = address.row_ids[0], list(address.row_ids[1:])
-        in_legacy = (address.database, address.legacy_key)
-        match operation:
-            case Rewrite(found=Row() as row, blob=blob):
-                parameters = (row.row_id, row.revision, new, address.database, blob)
-                return [await connection.execute(MOVE, parameters)]
-            case Rewrite(found=LegacyRow() as legacy_row, blob=blob):
-                moved = (*in_legacy, legacy_row.token, new, address.database, revision, blob)
-                return [await connection.execute(MOVE_LEGACY, moved)]
-            case Put(blob=blob):
-                parameters_of_row = (new, address.database, revision, blob)
-                cursors = [await connection.execute(UPSERT, parameters_of_row)]
-            case _:
-                cursors = []
-                old = list(address.row_ids)
+    async def _send(self, connection: Connection, change: plan.Change) -> None:
+        """Send a change's statements; whether they worked comes with the end of the pipeline."""
+        address, row = change.address, change.row
+        old = list(address.row_ids if row is None else address.row_ids[1:])
         if old:
-            cursors.append(await connection.execute(DELETE, (old,)))
+            await connection.execute(DELETE, (old,))
         if self._has_legacy:
-            cursors.append(await connection.execute(legacy.POSTGRES_DELETE, in_legacy))
-        return cursors
+            await connection.execute(legacy.POSTGRES_DELETE, (address.database, address.legacy_key))
+        if row is not None:
+            values = (row.row_id, address.database, row.revision, row.expires_at, row.blob)
+            await connection.execute(UPSERT, values)
 
     async def _read(self, batch: Sequence[Address | None]) -> Sequence[Found | None]:
         addresses = [address for address in batch if address is not None]
+        async with self._use() as connection:
+            if not self._has_legacy:
+                rows = await self._send_look_up(connection, addresses)
+            else:
+                async with connection.pipeline():
+                    await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                    rows = await self._send_look_up(connection, addresses)
+                    await connection.execute("COMMIT")
+            found = iter(await _choose(addresses, rows))
+        return [None if address is None else next(found) for address in batch]
+
+    async def _send_look_up(
+        self, connection: Connection, addresses: Sequence[Address]
+    ) -> tuple[Cursor, Cursor | None]:
+        """Ask for the rows of these keys, and for their tokens where there is an original table."""
         row_ids = [row_id for address in addresses for row_id in address.row_ids]
-        try:
-            async with self._connection() as connection:
-                rows, tokens = await self._look_up(connection, row_ids, addresses)
-        except StoreStartError as error:
-            self._failed(str(error))
-            raise StoreUnavailableError(str(error)) from error
-        except StoreUnavailableError as error:
-            self._failed(error.reason)
-            raise
-        return [None if address is None else _choose(address, rows, tokens) for address in batch]
-
-    async def _look_up(
-        self, connection: Connection, row_ids: list[bytes], addresses: list[Address]
-    ) -> tuple[dict[bytes, Row], dict[tuple[int, str], str]]:
-        """Rows by row id, and tokens of the original DumbKV by database and row key, from one snapshot."""
+        cursor = await connection.execute(SELECT, (row_ids,), binary=True)
         if not self._has_legacy:
-            cursor = await connection.execute(SELECT, (row_ids,), binary=True)
-            return _rows(await cursor.fetchall()), {}
+            return cursor, None
         keys = ([address.database for address in addresses], [address.legacy_key for address in addresses])
-        async with connection.pipeline():
-            await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            cursor = await connection.execute(SELECT, (row_ids,), binary=True)
-            of_legacy = await connection.execute(SELECT_LEGACY, keys)
-            await connection.execute("COMMIT")
-        tokens = {
-            (cast("int", row[0]), str(row[1])): legacy.as_text(cast("str | bytes", row[2]))
-            for row in await of_legacy.fetchall()
+        return cursor, await connection.execute(SELECT_LEGACY, keys)
+
+
+async def _choose(
+    addresses: Sequence[Address], cursors: tuple[Cursor, Cursor | None] | None
+) -> list[Found | None]:
+    """For each key its row under the newest pepper that has it, else its token, else None."""
+    if cursors is None:
+        return []
+    of_rows, of_legacy = cursors
+    rows = {row.row_id: row for row in [_row(columns) for columns in await of_rows.fetchall()]}
+    tokens = (
+        {}
+        if of_legacy is None
+        else {
+            (cast("int", database), str(key)): legacy.as_text(cast("str | bytes", value))
+            for database, key, value in await of_legacy.fetchall()
         }
-        return _rows(await cursor.fetchall()), tokens
+    )
+    found: list[Found | None] = []
+    for address in addresses:
+        row = next((rows[row_id] for row_id in address.row_ids if row_id in rows), None)
+        token = None if row else tokens.get((address.database, address.legacy_key))
+        found.append(row if token is None else LegacyRow(token))
+    return found
 
 
-async def _outcome(operation: Operation, cursors: list[Cursor], revision: int) -> Outcome:
-    match operation:
-        case Put():
-            return revision
-        case Delete():
-            return sum(cursor.rowcount for cursor in cursors) > 0
-        case Rewrite():
-            moved = await cursors[0].fetchone()
-            return None if moved is None else cast("int", moved[0])
+def _row(columns: tuple[object, ...]) -> Row:
+    return Row(*cast("tuple[bytes, int, int | None, bytes]", columns))
 
 
-def _choose(
-    address: Address, rows: Mapping[bytes, Row], tokens: Mapping[tuple[int, str], str]
-) -> Found | None:
-    for row_id in address.row_ids:
-        if row_id in rows:
-            return rows[row_id]
-    token = tokens.get((address.database, address.legacy_key))
-    return None if token is None else LegacyRow(token)
-
-
-def _rows(values: Sequence[tuple[object, ...]]) -> dict[bytes, Row]:
-    rows = (Row(*cast("tuple[bytes, int, int | None, bytes]", columns)) for columns in values)
-    return {row.row_id: row for row in rows}
+def _is_unknown(error: psycopg.Error) -> bool:
+    return error.sqlstate is None or error.sqlstate[:2] in LOST
 
 
 def _reason(error: psycopg.Error) -> str:

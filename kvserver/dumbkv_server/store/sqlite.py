@@ -19,19 +19,19 @@ from typing import TypeVar
 from dumbkv_server.metrics import Metrics
 
 from . import (
+    SWEPT_AT_ONCE,
     Address,
-    Delete,
     Found,
     LegacyRow,
     Operation,
     Outcome,
-    Put,
-    Rewrite,
     Row,
     Store,
     StoreStartError,
     StoreUnavailableError,
     legacy,
+    milliseconds,
+    plan,
     schema,
 )
 from .ownership import Ownership, is_local
@@ -56,13 +56,22 @@ SCHEMA = (
         name TEXT NOT NULL PRIMARY KEY,
         value BLOB NOT NULL
     ) WITHOUT ROWID""",
+    """CREATE INDEX IF NOT EXISTS dumbkv_expiry ON dumbkv_rows (expires_at)
+    WHERE expires_at IS NOT NULL""",
 )
 UPSERT = """INSERT INTO dumbkv_rows (row_id, database, revision, expires_at, blob) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (row_id) DO UPDATE SET
     revision = excluded.revision, expires_at = excluded.expires_at, blob = excluded.blob"""
 SELECT = "SELECT row_id, revision, expires_at, blob FROM dumbkv_rows WHERE row_id = ?"
 DELETE = "DELETE FROM dumbkv_rows WHERE row_id = ?"
-DELETE_REVISION = "DELETE FROM dumbkv_rows WHERE row_id = ? AND revision = ?"
+HAS_EXPIRED = "SELECT EXISTS (SELECT 1 FROM dumbkv_rows WHERE expires_at <= ?)"
+DELETE_EXPIRED = """DELETE FROM dumbkv_rows WHERE row_id IN
+    (SELECT row_id FROM dumbkv_rows WHERE expires_at <= ? LIMIT ?)"""
+COUNT = """SELECT database, count(*) FROM dumbkv_rows
+    WHERE expires_at IS NULL OR expires_at > ? GROUP BY database"""
+# What expired is removed first, so that it does not count.
+DROP_EXPIRED = "DELETE FROM dumbkv_rows WHERE database = ? AND expires_at <= ?"
+DROP = "DELETE FROM dumbkv_rows WHERE database = ?"
 SET_META = """INSERT INTO dumbkv_meta (name, value) VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
 
@@ -88,6 +97,11 @@ class SQLiteStore(Store):
         """Whether a page may be lost or wrong: this process no longer knows what is on disk."""
         return self._fatal
 
+    @property
+    def has_legacy(self) -> bool:
+        """Whether there is a table of the original DumbKV: its rows have no revision until they are read."""
+        return self._has_legacy
+
     async def open(self) -> None:
         """Take the file, bring its schema up to date, and read the last revision."""
         await self._in(self._write_thread, self._open)
@@ -100,14 +114,45 @@ class SQLiteStore(Store):
         self._write_thread.shutdown()
         self._read_thread.shutdown()
 
+    async def databases(self) -> dict[int, int]:
+        """How many keys each database has that has any; what expired does not count."""
+        return await self._in(self._read_thread, self._count)
+
+    async def drop(self, database: int) -> int:
+        """Delete all keys of a database in one transaction: how many there were."""
+
+        def work() -> int:
+            self._connection.execute(DROP_EXPIRED, (database, milliseconds()))
+            dropped = self._connection.execute(DROP, (database,)).rowcount
+            if self._has_legacy:
+                dropped += self._connection.execute(legacy.SQLITE_DROP, (database,)).rowcount
+            return dropped
+
+        return await self._in(self._write_thread, lambda: self._transaction(work))
+
+    async def _has_expired(self, now: int) -> bool:
+        def ask() -> bool:
+            return bool(self._reader.execute(HAS_EXPIRED, (now,)).fetchone()[0])
+
+        return await self._in(self._read_thread, lambda: self._snapshot(ask))
+
+    async def _delete_expired(self, now: int) -> int:
+        def work() -> int:
+            return self._connection.execute(DELETE_EXPIRED, (now, SWEPT_AT_ONCE)).rowcount
+
+        return await self._in(self._write_thread, lambda: self._transaction(work))
+
     async def _commit(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
         started = time.perf_counter()
-        outcomes = await self._in(self._write_thread, lambda: self._write(batch))
+        outcomes = await self._in(self._write_thread, lambda: self._transaction(lambda: self._apply(batch)))
         self.metrics.commit(len(batch), time.perf_counter() - started)
         return outcomes
 
     async def _read(self, batch: Sequence[Address | None]) -> Sequence[Found | None]:
-        return await self._in(self._read_thread, lambda: self._select(batch))
+        def look_up() -> list[Found | None]:
+            return [self._find(self._reader, address) for address in batch]
+
+        return await self._in(self._read_thread, lambda: self._snapshot(look_up))
 
     async def _in(self, thread: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(thread, work)
@@ -189,13 +234,14 @@ class SQLiteStore(Store):
             self._ownership.release()
             self._ownership = None
 
-    def _write(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
+    def _transaction(self, work: Callable[[], Result]) -> Result:
+        """Do the work in one durable transaction, and write down the last revision with it."""
         if self._fatal:
             raise StoreUnavailableError(self._failure or "the database failed")
         committing = False
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            outcomes = [self._apply(operation) for operation in batch]
+            result = work()
             # Also an empty batch writes: it is how readiness asks whether the disk takes anything.
             self._connection.execute(SET_META, ("revision", str(self._revision).encode()))
             committing = True
@@ -206,7 +252,7 @@ class SQLiteStore(Store):
             self._failed(f"{reason}; this process must be restarted" if self._fatal else reason)
             raise StoreUnavailableError(reason, unknown=committing and self._fatal) from error
         self._works()
-        return outcomes
+        return result
 
     def _undo(self, error: sqlite3.Error) -> None:
         """Roll back, and see whether this process can go on. A batch's revisions are not used again."""
@@ -218,71 +264,61 @@ class SQLiteStore(Store):
             except sqlite3.Error:
                 self._fatal = True
 
-    def _apply(self, operation: Operation) -> Outcome:
-        address = operation.address
-        match operation:
-            case Put(blob=blob):
-                self._remove(address, address.row_ids[1:])
-                self._revision += 1
-                row = (address.row_ids[0], address.database, self._revision, None, blob)
-                self._connection.execute(UPSERT, row)
-                return self._revision
-            case Delete():
-                return self._remove(address, address.row_ids)
-            case Rewrite(found=found, blob=blob):
-                return self._rewrite(address, found, blob)
+    def _apply(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
+        found: dict[bytes, Found] = {}
+        for address in plan.to_look_up(batch):
+            stored = self._find(self._connection, address)
+            if stored is not None:
+                found[address.row_ids[0]] = stored
+        decided = plan.make(batch, found, self._revision, milliseconds())
+        self._revision = decided.last_revision
+        for change in decided.changes:
+            self._store(change)
+        return decided.outcomes
 
-    def _remove(self, address: Address, row_ids: tuple[bytes, ...]) -> bool:
-        removed = 0
-        for row_id in row_ids:
-            removed += self._connection.execute(DELETE, (row_id,)).rowcount
+    def _store(self, change: plan.Change) -> None:
+        address, row = change.address, change.row
+        for row_id in address.row_ids if row is None else address.row_ids[1:]:
+            self._connection.execute(DELETE, (row_id,))
         if self._has_legacy:
-            removed += self._connection.execute(
-                legacy.SQLITE_DELETE, (address.database, address.legacy_key)
-            ).rowcount
-        return removed > 0
+            self._connection.execute(legacy.SQLITE_DELETE, (address.database, address.legacy_key))
+        if row is not None:
+            values = (row.row_id, address.database, row.revision, row.expires_at, row.blob)
+            self._connection.execute(UPSERT, values)
 
-    def _rewrite(self, address: Address, found: Found, blob: bytes) -> int | None:
-        if self._connection.execute(SELECT, (address.row_ids[0],)).fetchone() is not None:
-            return None
-        if isinstance(found, Row):
-            moved = self._connection.execute(DELETE_REVISION, (found.row_id, found.revision)).rowcount
-            revision, expires_at = found.revision, found.expires_at
-        else:
-            parameters = (address.database, address.legacy_key)
-            moved = self._connection.execute(
-                f"{legacy.SQLITE_DELETE} AND CAST(value AS TEXT) = ?", (*parameters, found.token)
-            ).rowcount
-            revision, expires_at = self._revision + 1, None
-        if not moved:
-            return None
-        self._revision = max(self._revision, revision)
-        self._connection.execute(UPSERT, (address.row_ids[0], address.database, revision, expires_at, blob))
-        return revision
-
-    def _select(self, batch: Sequence[Address | None]) -> Sequence[Found | None]:
+    def _snapshot(self, look_up: Callable[[], Result]) -> Result:
+        """Look up in one snapshot: a row that is being moved is seen in its old place or in its new one."""
         try:
-            # One snapshot: a row that is being moved is seen in its old place or in its new one.
             self._reader.execute("BEGIN")
             try:
-                return [self._find(address) for address in batch]
+                return look_up()
             finally:
                 self._reader.execute("COMMIT")
         except sqlite3.Error as error:
             self._failed(f"cannot read: {error}")
             raise StoreUnavailableError(f"cannot read: {error}") from error
 
-    def _find(self, address: Address | None) -> Found | None:
+    def _count(self) -> dict[int, int]:
+        def count() -> dict[int, int]:
+            counts = dict(self._reader.execute(COUNT, (milliseconds(),)).fetchall())
+            if self._has_legacy:
+                for database, keys in self._reader.execute(legacy.COUNT):
+                    counts[database] = counts.get(database, 0) + keys
+            return counts
+
+        return self._snapshot(count)
+
+    def _find(self, connection: sqlite3.Connection, address: Address | None) -> Found | None:
         if address is None:
-            self._reader.execute("SELECT count(*) FROM dumbkv_meta").fetchone()
+            connection.execute("SELECT count(*) FROM dumbkv_meta").fetchone()
             return None
         for row_id in address.row_ids:
-            values = self._reader.execute(SELECT, (row_id,)).fetchone()
+            values = connection.execute(SELECT, (row_id,)).fetchone()
             if values is not None:
                 return Row(*values)
         if self._has_legacy:
             parameters = (address.database, address.legacy_key)
-            values = self._reader.execute(legacy.SQLITE_SELECT, parameters).fetchone()
+            values = connection.execute(legacy.SQLITE_SELECT, parameters).fetchone()
             if values is not None:
                 return LegacyRow(legacy.as_text(values[0]))
         return None

@@ -7,7 +7,7 @@ from starlette.types import Message
 
 from dumbkv_server.limits import BodyTimeoutError, ClientGoneError, Limits, TooLargeError
 
-LIMITS = Limits(key_bytes=4, value_bytes=8, body_seconds=60)
+LIMITS = Limits(key_bytes=4, value_bytes=8, batch_bytes=100, body_seconds=60)
 
 
 class Body:
@@ -74,7 +74,7 @@ async def test_a_body_that_does_not_arrive_in_time_is_given_up() -> None:
         raise AssertionError
 
     with pytest.raises(BodyTimeoutError):
-        await Limits(4, 8, 0.01).read_body(never, None, 10)
+        await Limits(4, 8, 100, 0.01).read_body(never, None, 10)
 
 
 def test_the_largest_body_holds_the_largest_key_and_value_however_escaped() -> None:
