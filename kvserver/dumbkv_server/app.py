@@ -35,7 +35,11 @@ def create(settings: Settings) -> FastAPI:
         Vault(keyring, store),
         Authenticator.create(settings.tokens(), settings.auth_tokens_file),
         Limits(
-            settings.max_key_bytes, settings.max_value_bytes, settings.max_batch_bytes, settings.body_timeout
+            settings.max_key_bytes,
+            settings.max_value_bytes,
+            settings.max_batch_bytes,
+            settings.body_timeout,
+            settings.max_bytes_in_work,
         ),
     )
 

@@ -1,4 +1,4 @@
-"""What one request may cost: the size of its body, its key and its value, and the time its body takes."""
+"""What requests may cost: sizes of body, key and value, a body's time, and the room that all bodies share."""
 
 import asyncio
 from dataclasses import dataclass
@@ -23,18 +23,24 @@ class BodyTimeoutError(Exception):
     """The body did not arrive in time."""
 
 
+class BusyError(Exception):
+    """As many requests are in work as may be, or their bodies take all the room there is."""
+
+
 class ClientGoneError(Exception):
     """The client closed its connection; nobody waits for an answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Limits:
-    """Limits of one request: sizes in bytes, times in seconds."""
+    """Limits of one request, and of the bodies of all that are in work: sizes in bytes, times in seconds."""
 
     key_bytes: int
     value_bytes: int
     batch_bytes: int
     body_seconds: float
+    bytes_in_work: int
+    _taken: int = 0
 
     @property
     def body_bytes(self) -> int:
@@ -50,36 +56,47 @@ class Limits:
         _check("value", value, self.value_bytes)
 
     async def read_body(self, receive: Receive, content_length: bytes | None, maximum: int) -> bytes:
-        """A request's body of at most `maximum` bytes.
+        """A request's body of at most `maximum` bytes, which the caller releases when it is answered.
 
-        It is refused as soon as its length is known to be too much: from its header, or while it arrives.
+        It is refused as soon as its length is known to be too much: from its header, or while it arrives; so
+        is one for which there is no room beside all others (BusyError).
         """
         if content_length is not None and (not content_length.isdigit() or int(content_length) > maximum):
             raise TooLargeError("body", maximum)
         try:
             async with asyncio.timeout(self.body_seconds):
-                return await _collect(receive, maximum)
+                return await self._collect(receive, maximum)
         except TimeoutError:
             raise BodyTimeoutError from None
+
+    def release(self, body: bytes) -> None:
+        """Make room for others: this body's request is answered."""
+        self._taken -= len(body)
+
+    async def _collect(self, receive: Receive, maximum: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGoneError
+                part = message.get("body", b"")
+                size += len(part)
+                self._taken += len(part)
+                if size > maximum:
+                    raise TooLargeError("body", maximum)
+                if self._taken > self.bytes_in_work:
+                    raise BusyError
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
+        except BaseException:
+            self._taken -= size
+            raise
 
 
 def _check(code: str, text: str, limit: int) -> None:
     # A character is one to four bytes, so most texts need no encoding to be judged.
     if len(text) > limit or (len(text) * 4 > limit and len(text.encode()) > limit):
         raise TooLargeError(code, limit)
-
-
-async def _collect(receive: Receive, maximum: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        part = message.get("body", b"")
-        size += len(part)
-        if size > maximum:
-            raise TooLargeError("body", maximum)
-        parts.append(part)
-        if not message.get("more_body", False):
-            return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     max_value_bytes: Positive = 1024 * 1024
     max_batch_bytes: Positive = 8 * 1024 * 1024
     """Bytes of the body of one batch."""
+    max_bytes_in_work: Positive = 64 * 1024 * 1024
+    """Bytes of the bodies of all requests that are being answered; more are told to come back."""
     max_waiting_writes: Positive = 256
     max_requests: Positive = 512
     """Requests that are being answered at once; more are told to come back."""
@@ -72,6 +74,8 @@ class Settings(BaseSettings):
             except TokenFileError as error:
                 raise ValueError(f"auth tokens: {error}") from error
         self._check_location(self.database_location)
+        if self.max_bytes_in_work < self.max_batch_bytes:
+            raise ValueError("DUMBKV_MAX_BYTES_IN_WORK must not be less than DUMBKV_MAX_BATCH_BYTES")
         if self.pepper is not None and not self.peppers():
             raise ValueError("pepper: there is none in it; leave the setting out to run without one")
         return self

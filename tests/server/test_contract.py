@@ -1,6 +1,7 @@
 """Expiry, conditions, batches and databases, on the real server."""
 
 import secrets
+import socket
 import sqlite3
 import time
 from collections.abc import Callable
@@ -264,3 +265,26 @@ def test_scopes_of_batches_and_databases(tmp_path: Path) -> None:
                     client.delete("/databases/0").status_code,
                 )
             assert statuses == expected
+
+
+def test_bodies_that_fill_their_room_are_503_for_others_until_it_is_free(tmp_path: Path) -> None:
+    environment = {
+        "DATABASE_LOCATION": ":memory:",
+        "DUMBKV_MAX_BATCH_BYTES": "1000",
+        "DUMBKV_MAX_BYTES_IN_WORK": "1000",
+    }
+    body = b'{"key": "slow", "value": "%s"}' % (b"v" * 900)
+    with server.running(tmp_path / "log", environment) as process, process.client() as client:
+        port = int(process.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as slow:
+            slow.sendall(b"PUT /kv HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body))
+            slow.sendall(body[:-1])
+            while (refused := put(client, "other", "v" * 100)).status_code == 200:
+                time.sleep(0.01)
+            assert (refused.status_code, refused.json()["code"]) == (503, "too-many-requests")
+            assert refused.headers["retry-after"]
+            assert get(client, "k").status_code == 404
+            assert client.get("/readyz").status_code == 200
+            slow.sendall(body[-1:])
+            assert slow.recv(65536).startswith(b"HTTP/1.1 200")
+        assert put(client, "other", "v" * 900).status_code == 200

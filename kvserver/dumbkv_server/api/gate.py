@@ -7,18 +7,15 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dumbkv_server.limits import ClientGoneError
+from dumbkv_server.limits import BusyError, ClientGoneError
 from dumbkv_server.metrics import Metrics
 from dumbkv_server.store import StoreStartError
 
-from .problems import RETRY, UNEXPECTED, ProblemError, from_error
+from .problems import UNEXPECTED, ProblemError, from_error
 from .responses import send_problem
 
 log = logging.getLogger(__name__)
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
-TOO_MANY = ProblemError(
-    503, "too-many-requests", "Too many requests are being answered; try again later.", RETRY
-)
 # What answers also while the server has too much to do: the kubelet and Prometheus must not lose sight of it.
 ALWAYS = {"/livez", "/readyz", "/health", "/metrics"}
 
@@ -61,7 +58,7 @@ class Gate:
         self._free -= 1
         try:
             if self._free < 0 and scope["path"] not in ALWAYS:
-                raise TOO_MANY
+                raise BusyError
             await self._app(scope, receive, observed)
         except ClientGoneError:
             pass

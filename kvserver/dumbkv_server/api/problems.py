@@ -8,7 +8,7 @@ import msgspec
 
 from dumbkv_server.auth import ForbiddenError, UnauthenticatedError
 from dumbkv_server.crypto import CannotOpenError
-from dumbkv_server.limits import BodyTimeoutError, TooLargeError
+from dumbkv_server.limits import BodyTimeoutError, BusyError, TooLargeError
 from dumbkv_server.store import RETRY_AFTER_SECONDS, ConditionError, StoreUnavailableError
 from dumbkv_server.store.batching import ClosingError, QueueFullError
 
@@ -42,20 +42,37 @@ class ProblemError(Exception):
         )
 
 
+# What is the same problem each time.
+PROBLEMS = {
+    UnauthenticatedError: ProblemError(
+        401,
+        "unauthenticated",
+        "Send a token that this server knows: 'Authorization: Bearer <token>'.",
+        {"www-authenticate": 'Bearer realm="dumbkv"'},
+    ),
+    ForbiddenError: ProblemError(
+        403, "forbidden", "The token's scopes do not allow this; use another token."
+    ),
+    BodyTimeoutError: ProblemError(
+        408, "body-timeout", "The body did not arrive in time; send it again.", CLOSE
+    ),
+    BusyError: ProblemError(
+        503,
+        "too-many-requests",
+        "Too many requests are being answered; try again later.",
+        {**RETRY, **CLOSE},
+    ),
+    QueueFullError: ProblemError(503, "write-queue-full", "Too many writes wait; try again later.", RETRY),
+    ClosingError: ProblemError(503, "draining", "This process is stopping; try again.", RETRY),
+    CannotOpenError: ProblemError(500, "damaged-value", "The stored value is damaged or was tampered with."),
+}
+
+
 def from_error(error: Exception) -> ProblemError | None:
     """The problem that an error of the inner rooms is to a client, or None for an unexpected one."""
     match error:
         case ProblemError():
             return error
-        case UnauthenticatedError():
-            return ProblemError(
-                401,
-                "unauthenticated",
-                "Send a token that this server knows: 'Authorization: Bearer <token>'.",
-                {"www-authenticate": 'Bearer realm="dumbkv"'},
-            )
-        case ForbiddenError():
-            return ProblemError(403, "forbidden", "The token's scopes do not allow this; use another token.")
         case TooLargeError():
             headers = CLOSE if error.code == "body" else None
             return ProblemError(
@@ -67,12 +84,6 @@ def from_error(error: Exception) -> ProblemError | None:
                 "condition-failed",
                 f"The condition of operation {error.index} (from 0) does not hold; nothing was changed.",
             )
-        case BodyTimeoutError():
-            return ProblemError(408, "body-timeout", "The body did not arrive in time; send it again.", CLOSE)
-        case QueueFullError():
-            return ProblemError(503, "write-queue-full", "Too many writes wait; try again later.", RETRY)
-        case ClosingError():
-            return ProblemError(503, "draining", "This process is stopping; try again.", RETRY)
         case StoreUnavailableError(unknown=True):
             return ProblemError(
                 503,
@@ -84,9 +95,7 @@ def from_error(error: Exception) -> ProblemError | None:
             return ProblemError(
                 503, "database-unavailable", "The database does not answer; try again later.", RETRY
             )
-        case CannotOpenError():
-            return ProblemError(500, "damaged-value", "The stored value is damaged or was tampered with.")
-    return None
+    return PROBLEMS.get(type(error))
 
 
 def from_validation(error: msgspec.ValidationError) -> ProblemError:

@@ -1,6 +1,6 @@
 """The calls on keys and databases: plain ASGI, as one request's way must be short."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -38,15 +38,23 @@ GET = msgspec.json.Decoder(GetRequest)
 DELETE = msgspec.json.Decoder(DeleteRequest)
 BATCH = msgspec.json.Decoder(BatchRequest)
 Request = TypeVar("Request")
-Scopes = frozenset[str]
+
+
+@dataclass(slots=True)
+class Incoming:
+    """What a call is made of: its body, what its token may do, and the parameters of its path."""
+
+    body: bytes
+    scopes: frozenset[str]
+    parameters: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call: the scopes of which a token needs one to get in, and the longest body."""
 
-    answer: Callable[[bytes, Scopes], Awaitable[bytes]]
-    scopes: Scopes
+    answer: Callable[[Incoming], Awaitable[bytes]]
+    scopes: frozenset[str]
     body_bytes: int
 
 
@@ -79,7 +87,11 @@ class Endpoint:
             body = await self._limits.read_body(receive, content_length, call.body_bytes)
         except ClientGoneError:
             return
-        await send_json(send, 200, await call.answer(body, scopes))
+        try:
+            answer = await call.answer(Incoming(body, scopes, scope["path_params"]))
+        finally:
+            self._limits.release(body)
+        await send_json(send, 200, answer)
 
 
 class Calls:
@@ -89,35 +101,44 @@ class Calls:
         self._vault = vault
         self._limits = limits
 
-    async def put(self, body: bytes, _: Scopes) -> bytes:
+    async def put(self, incoming: Incoming) -> bytes:
         """PUT /kv."""
-        return ENCODER.encode(PutResponse(await self._vault.put(self._write(_decode(PUT, body)))))
+        return ENCODER.encode(PutResponse(await self._vault.put(self._write(_decode(PUT, incoming.body)))))
 
-    async def get(self, body: bytes, _: Scopes) -> bytes:
+    async def get(self, incoming: Incoming) -> bytes:
         """POST /kv."""
-        entry = await self._vault.get(self._read(_decode(GET, body)))
+        entry = await self._vault.get(self._read(_decode(GET, incoming.body)))
         if entry is None:
             raise ProblemError(404, "key-not-found", "There is no such key in this database.")
         return ENCODER.encode(_value(entry))
 
-    async def delete(self, body: bytes, _: Scopes) -> bytes:
+    async def delete(self, incoming: Incoming) -> bytes:
         """DELETE /kv."""
-        return ENCODER.encode(DeleteResponse(await self._vault.delete(self._remove(_decode(DELETE, body)))))
+        return ENCODER.encode(
+            DeleteResponse(await self._vault.delete(self._remove(_decode(DELETE, incoming.body))))
+        )
 
-    async def batch(self, body: bytes, scopes: Scopes) -> bytes:
+    async def batch(self, incoming: Incoming) -> bytes:
         """POST /kv/batch."""
-        calls = [self._call(operation) for operation in _decode(BATCH, body).operations]
+        calls = [self._call(operation) for operation in _decode(BATCH, incoming.body).operations]
         needed = {"read" if isinstance(call, Read) else "write" for call in calls}
-        if not scopes >= needed:
+        if not incoming.scopes >= needed:
             raise ForbiddenError
         results = await self._vault.batch(calls)
         pairs = zip(calls, results, strict=True)
         return ENCODER.encode(BatchResponse([_result(call, result) for call, result in pairs]))
 
-    async def databases(self, _: bytes, __: Scopes) -> bytes:
+    async def databases(self, _: Incoming) -> bytes:
         """GET /databases."""
         counts = sorted((await self._vault.databases()).items())
         return ENCODER.encode(DatabasesResponse([DatabaseKeys(*count) for count in counts]))
+
+    async def drop(self, incoming: Incoming) -> bytes:
+        """DELETE /databases/{database}."""
+        text = incoming.parameters["database"]
+        if not text.isascii() or not text.isdecimal() or len(text) > 10 or int(text) > LAST_DATABASE:
+            raise ProblemError(422, "wrong-shape", f"A database is a number from 0 to {LAST_DATABASE}.")
+        return ENCODER.encode(DropResponse(await self._vault.drop(int(text))))
 
     def _call(self, operation: PutRequest | GetRequest | DeleteRequest) -> Read | Write | Remove:
         if isinstance(operation, PutRequest):
@@ -154,19 +175,8 @@ def routes(vault: Vault, authenticator: Authenticator, limits: Limits) -> list[R
         },
         "/kv/batch": {"POST": Call(calls.batch, either, limits.batch_bytes)},
         "/databases": {"GET": Call(calls.databases, read, 0)},
+        "/databases/{database}": {"DELETE": Call(calls.drop, frozenset({"admin"}), 0)},
     }
-
-    async def drop(scope: Scope, receive: Receive, send: Send) -> None:
-        """DELETE /databases/{database}."""
-        text: str = scope["path_params"]["database"]
-        if not text.isascii() or not text.isdecimal() or len(text) > 10 or int(text) > LAST_DATABASE:
-            raise ProblemError(422, "wrong-shape", f"A database is a number from 0 to {LAST_DATABASE}.")
-
-        async def answer(_: bytes, __: Scopes) -> bytes:
-            return ENCODER.encode(DropResponse(await vault.drop(int(text))))
-
-        call = Call(answer, frozenset({"admin"}), 0)
-        await Endpoint({"DELETE": call}, authenticator, limits)(scope, receive, send)
 
     result = [
         Route(path, Endpoint(of_path, authenticator, limits), methods=list(of_path), include_in_schema=False)
@@ -175,20 +185,7 @@ def routes(vault: Vault, authenticator: Authenticator, limits: Limits) -> list[R
     for route in result:
         # Starlette adds HEAD to each GET.
         (route.methods or set()).discard("HEAD")
-    return [
-        *result,
-        Route("/databases/{database}", _Plain(drop), methods=["DELETE"], include_in_schema=False),
-    ]
-
-
-@dataclass(frozen=True)
-class _Plain:
-    """A plain ASGI application for a route, which would take a bare function for one of requests."""
-
-    application: Callable[[Scope, Receive, Send], Awaitable[None]]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self.application(scope, receive, send)
+    return result
 
 
 def _if_revision(revision: int | None) -> Condition | None:

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from starlette.types import Message
 
-from dumbkv_server.limits import BodyTimeoutError, ClientGoneError, Limits, TooLargeError
+from dumbkv_server.limits import BodyTimeoutError, BusyError, ClientGoneError, Limits, TooLargeError
 
-LIMITS = Limits(key_bytes=4, value_bytes=8, batch_bytes=100, body_seconds=60)
+LIMITS = Limits(key_bytes=4, value_bytes=8, batch_bytes=100, body_seconds=60, bytes_in_work=1000)
 
 
 class Body:
@@ -74,7 +74,25 @@ async def test_a_body_that_does_not_arrive_in_time_is_given_up() -> None:
         raise AssertionError
 
     with pytest.raises(BodyTimeoutError):
-        await Limits(4, 8, 100, 0.01).read_body(never, None, 10)
+        await Limits(4, 8, 100, 0.01, 1000).read_body(never, None, 10)
+
+
+async def test_all_bodies_share_room_that_each_gives_back_however_it_ends() -> None:
+    limits = Limits(4, 8, 100, 60, bytes_in_work=10)
+    first = await limits.read_body(Body(b"123", b"456").receive, None, 10)
+    body = Body(*[b"12"] * 100)
+    with pytest.raises(BusyError):
+        await limits.read_body(body.receive, None, 10)
+    assert body.taken == 3
+    with pytest.raises(ClientGoneError):
+        await limits.read_body(Body(b"1234", disconnect=True).receive, None, 10)
+    with pytest.raises(TooLargeError):
+        await limits.read_body(Body(b"1234").receive, None, 3)
+    second = await limits.read_body(Body(b"1234").receive, None, 10)
+    limits.release(first)
+    limits.release(second)
+    limits.release(await limits.read_body(Body(b"1234567890").receive, None, 10))
+    limits.release(await limits.read_body(Body(b"1234567890").receive, None, 10))
 
 
 def test_the_largest_body_holds_the_largest_key_and_value_however_escaped() -> None:
