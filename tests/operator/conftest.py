@@ -21,6 +21,7 @@ from tests.support.api import Api, Object
 from tests.support.eventually import eventually
 
 REPOSITORY = Path(__file__).parents[2]
+CONTROLLER_MANAGER = "kube-controller-manager"
 LEASE = {
     "DUMBKV_OPERATOR_LEASE_DURATION_SECONDS": "4",
     "DUMBKV_OPERATOR_LEASE_RENEW_DEADLINE_SECONDS": "3",
@@ -254,7 +255,11 @@ class World:
             )
 
     def versions(self, name: str) -> dict[str, str]:
-        """Returns the resource versions of a resource and all its children."""
+        """Returns what changes with each write of the operator to a resource or one of its children.
+
+        Of a Deployment that is not its resource version: the cluster's controller writes to it too, long
+        after the operator has come to rest.
+        """
         plurals = (
             "deployments",
             "services",
@@ -265,11 +270,20 @@ class World:
         )
         selector = f"app.kubernetes.io/instance={name}"
         found = {
-            f"{plural}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
+            f"{plural}/{item['metadata']['name']}": (
+                written(item) if plural == "deployments" else item["metadata"]["resourceVersion"]
+            )
             for plural in plurals
             for item in self.api.list(plural, self.namespace, selector)
         }
         return found | {"dumbkv": self.get("dumbkvs", name)["metadata"]["resourceVersion"]}
+
+
+def written(item: Object) -> str:
+    """Returns an object's generation and the time of each writer's last change, but for its controller's."""
+    entries = [entry for entry in item["metadata"]["managedFields"] if entry["manager"] != CONTROLLER_MANAGER]
+    times = " ".join(sorted(f"{entry['manager']} {entry['time']}" for entry in entries))
+    return f"{item['metadata']['generation']} {times}"
 
 
 def settled(operator: Operator) -> bool:
