@@ -1,4 +1,4 @@
-"""What uvicorn serves: `uvicorn main:api --host 0.0.0.0 --port 8000 --log-config logging.yaml`."""
+"""What uvicorn serves; Dockerfile.server has the command, whose `--http` bounds what connections may cost."""
 
 import signal
 import sys

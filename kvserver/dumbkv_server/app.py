@@ -1,7 +1,7 @@
 """The FastAPI application from settings: which parts there are and how they are joined. No logic."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 
@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from . import __version__
-from .api import documents, probes, routes
+from .api import connection, documents, probes, routes
 from .api.gate import Gate
 from .api.problems import MEDIA_TYPE, from_status
 from .auth import Authenticator
@@ -43,10 +43,14 @@ def create(settings: Settings) -> FastAPI:
         ),
     )
 
+    connections = connection.Connections(
+        settings.max_connections, settings.header_timeout, settings.answer_timeout
+    )
+
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, object]]:
         async with lifecycle.running():
-            yield
+            yield {connection.STATE: connections}
 
     app = FastAPI(
         title="DumbKV",

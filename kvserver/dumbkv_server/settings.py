@@ -53,6 +53,12 @@ class Settings(BaseSettings):
     max_waiting_writes: Positive = 256
     max_requests: Positive = 512
     """Requests that are being answered at once; more are told to come back."""
+    max_connections: Positive = 512
+    """Connections at once; for one more, the one that waited longest for its client is closed."""
+    header_timeout: Seconds = 5
+    """Seconds that a request's header may take to arrive."""
+    answer_timeout: Seconds = 30
+    """Seconds that a client may take nothing of an answer that waits for it."""
     body_timeout: Seconds = 30
     """Seconds that a request's body may take to arrive."""
     statement_timeout: Seconds = 5

@@ -1,5 +1,6 @@
 """The real server: `uvicorn main:api` in a process of its own on a free port of 127.0.0.1."""
 
+import json
 import os
 import re
 import signal
@@ -62,17 +63,28 @@ def running(log_path: Path, environment: Mapping[str, str]) -> Iterator[Process]
     }
     # Without compiled modules each start takes two seconds of the processor, and tests start dozens.
     inherited["PYTHONPYCACHEPREFIX"] = str(BYTECODE)
-    command = [sys.executable, "-m", "uvicorn", "main:api", "--host", "127.0.0.1", "--port", "0"]
-    command += ["--log-config", "logging.yaml"]
     with log_path.open("wb") as log:
         popen = subprocess.Popen(
-            command, cwd=DIRECTORY, env={**inherited, **environment}, stdout=log, stderr=log
+            [sys.executable, "-m", *_command()],
+            cwd=DIRECTORY,
+            env={**inherited, **environment},
+            stdout=log,
+            stderr=log,
         )
     try:
         yield Process(popen, f"http://127.0.0.1:{_port(popen, log_path)}", log_path)
     finally:
         popen.kill()
         popen.wait()
+
+
+def _command() -> list[str]:
+    """The image's own command, on a free port of this machine's own address."""
+    text = (DIRECTORY.parent / "Dockerfile.server").read_text().replace("\\\n", "")
+    command: list[str] = json.loads(text.rpartition("\nCMD ")[2])
+    command[command.index("--host") + 1] = "127.0.0.1"
+    command[command.index("--port") + 1] = "0"
+    return command
 
 
 def _port(popen: subprocess.Popen[bytes], log_path: Path) -> str:
