@@ -143,10 +143,12 @@ class Connection(HttpToolsProtocol):
         """No line in the log for a header that any client can send."""
 
     def _refuse(self, problem: ProblemError) -> None:
-        """Answer with a problem, unless an answer is under way, and close."""
+        """Answer with a problem, unless the client waits for another answer first, and close."""
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:
+        cycle = self.cycle
+        in_body = cycle is not None and cycle.more_body and not (cycle.response_started or self.pipeline)
+        if cycle is None or cycle.response_complete or in_body:
             body = problem.body()
             headers = {
                 "content-type": MEDIA_TYPE,
@@ -156,6 +158,8 @@ class Connection(HttpToolsProtocol):
             }
             lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
             self.transport.write(b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body]))
+        if cycle is not None:
+            cycle.disconnected = True
         self.transport.close()
 
     def _stop_header_timer(self) -> None:
