@@ -20,6 +20,7 @@ from .types import (
     Health,
     NoValue,
     ProblemBody,
+    PutOperation,
     PutRequest,
     PutResponse,
 )
@@ -60,10 +61,18 @@ PROBLEMS = {
     "may or may not be stored.",
 }
 
+# What a put must not ask for.
+TWO_CONDITIONS: Json = {
+    "required": ["if_revision", "if_absent"],
+    "properties": {"if_revision": {"type": "integer"}, "if_absent": {"const": True}},
+}
+
 
 def document(with_authentication: bool) -> Json:
     """The OpenAPI 3.1 document of every route."""
     _, components = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
+    for put in (PutRequest, PutOperation):
+        components[put.__name__]["not"] = TWO_CONDITIONS
     result: Json = {
         "openapi": "3.1.0",
         "info": {
