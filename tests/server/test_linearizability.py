@@ -110,6 +110,28 @@ def test_histories_have_an_order_also_over_a_kill(database: Environment, tmp_pat
     assert explains(history)
 
 
+def test_two_servers_on_one_postgresql_are_one_store(
+    own_postgres_database: Environment, tmp_path: Path
+) -> None:
+    """No server keeps anything that another could make wrong, so none has to be fenced off."""
+    values = itertools.count()
+    with (
+        server.running(tmp_path / "log-a", own_postgres_database) as a,
+        server.running(tmp_path / "log-b", own_postgres_database) as b,
+        a.client() as client_a,
+        b.client() as client_b,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        parts = [
+            pool.submit(concurrently, over_http(client), seed, 60, values)
+            for seed, client in enumerate((client_a, client_b))
+        ]
+        history = [operation for part in parts for operation in part.result()]
+    assert len(history) == 2 * 60 * CLIENTS
+    assert all(operation.answered for operation in history)
+    assert explains(history)
+
+
 class Broken:
     """A store in memory with one mistake, to see that the judge finds it."""
 
