@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     max_key_bytes: Positive = 1024
     max_value_bytes: Positive = 1024 * 1024
     max_batch_bytes: Positive = 8 * 1024 * 1024
-    """Bytes of the body of one batch."""
+    """Bytes of the body of one batch, and of the values that it gets."""
     max_bytes_in_work: Positive = 64 * 1024 * 1024
     """Bytes of the bodies of all requests that are being answered; more are told to come back."""
     max_waiting_writes: Positive = 256

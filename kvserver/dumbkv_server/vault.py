@@ -89,15 +89,20 @@ class Vault:
             # Somebody wrote or deleted this key since it was read: look again.
         return None
 
-    async def batch(self, calls: Sequence[Read | Write | Remove]) -> list[Entry | int | bool | None]:
-        """Do all or none of these, in order: for each what `get`, `put` or `delete` returns."""
+    async def batch(
+        self, calls: Sequence[Read | Write | Remove], answer_bytes: int
+    ) -> list[Entry | int | bool | None]:
+        """Do all or none of these, in order: for each what `get`, `put` or `delete` returns.
+
+        AnswerTooLargeError where the values that are got have more than `answer_bytes` as they are stored.
+        """
         if self._store.has_legacy:
             # Rows of the original DumbKV get a revision before: a transaction cannot seal what it finds.
             for call in calls:
                 if isinstance(call, Read):
                     await self.get(call)
         operations = [self._operation(call) for call in calls]
-        results = await self._store.transact(operations)
+        results = await self._store.transact(operations, answer_bytes)
         return [
             self._entry(call, cast("Found | None", result))
             if isinstance(call, Read)

@@ -178,6 +178,15 @@ def test_a_thousand_operations_are_one_batch(client: httpx.Client, key: str) -> 
     ]
 
 
+def test_a_batch_whose_answer_is_too_large_changes_nothing(client: httpx.Client, key: str) -> None:
+    put(client, key, "v" * (1024 * 1024))
+    reading = {"op": "get", "key": key}
+    assert batch(client, *[reading] * 7).status_code == 200
+    refused = batch(client, {"op": "put", "key": f"{key} too", "value": "v"}, *[reading] * 9)
+    assert (refused.status_code, refused.json()["code"]) == (413, "answer-too-large")
+    assert get(client, f"{key} too").status_code == 404
+
+
 def test_a_batch_has_limits(client: httpx.Client, key: str) -> None:
     long = batch(client, {"op": "put", "key": "k" * 1025, "value": "v"})
     assert (long.status_code, long.json()["code"]) == (413, "key-too-large")

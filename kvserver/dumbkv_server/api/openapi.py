@@ -53,7 +53,7 @@ PROBLEMS = {
     404: "There is no such key.",
     408: "The body did not arrive in time.",
     409: "A condition does not hold; nothing was changed.",
-    413: "The body, the key or the value is too large.",
+    413: "The body, the key, the value or a batch's answer is too large.",
     415: "The body is not `application/json`, or it is compressed.",
     422: "The body has the wrong shape. The field is named, its value is not.",
     500: "The server failed, or the stored value is damaged.",

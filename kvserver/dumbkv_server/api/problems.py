@@ -9,7 +9,12 @@ import msgspec
 from dumbkv_server.auth import ForbiddenError, UnauthenticatedError
 from dumbkv_server.crypto import CannotOpenError
 from dumbkv_server.limits import BodyTimeoutError, BusyError, TooLargeError
-from dumbkv_server.store import RETRY_AFTER_SECONDS, ConditionError, StoreUnavailableError
+from dumbkv_server.store import (
+    RETRY_AFTER_SECONDS,
+    AnswerTooLargeError,
+    ConditionError,
+    StoreUnavailableError,
+)
 from dumbkv_server.store.batching import ClosingError, QueueFullError
 
 from .types import ProblemBody
@@ -77,6 +82,12 @@ def from_error(error: Exception) -> ProblemError | None:
             headers = CLOSE if error.code == "body" else None
             return ProblemError(
                 413, f"{error.code}-too-large", f"The {error.code} may have {error.limit} bytes.", headers
+            )
+        case AnswerTooLargeError():
+            return ProblemError(
+                413,
+                "answer-too-large",
+                f"The values that a batch gets may have {error.limit} bytes; get fewer. Nothing was changed.",
             )
         case ConditionError():
             return ProblemError(

@@ -124,7 +124,7 @@ class Calls:
         needed = {"read" if isinstance(call, Read) else "write" for call in calls}
         if not incoming.scopes >= needed:
             raise ForbiddenError
-        results = await self._vault.batch(calls)
+        results = await self._vault.batch(calls, self._limits.batch_bytes)
         pairs = zip(calls, results, strict=True)
         return ENCODER.encode(BatchResponse([_result(call, result) for call, result in pairs]))
 

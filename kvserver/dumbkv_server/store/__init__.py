@@ -107,9 +107,10 @@ KeyOperation = Get | Put | Delete
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """Several operations, all or none of which are done."""
+    """Several operations, all or none of which are done; what its gets find has at most `answer_bytes`."""
 
     operations: tuple[KeyOperation, ...]
+    answer_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,19 @@ class Conflict:
     index: int
 
 
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """What the gets of a transaction found has more bytes than it may."""
+
+
+class AnswerTooLargeError(Exception):
+    """A transaction's gets found more than its `answer_bytes`, and nothing was changed."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the values have more than {limit} bytes")
+        self.limit = limit
+
+
 class ConditionError(Exception):
     """A condition did not hold, and nothing was changed. `index` is the operation's place in its batch."""
 
@@ -141,7 +155,7 @@ class ConditionError(Exception):
 
 Operation = KeyOperation | Transaction | Rewrite
 Result = int | bool | Found | None
-Outcome = Result | Conflict | tuple[Result, ...]
+Outcome = Result | Conflict | Excess | tuple[Result, ...]
 
 
 def alive(found: Found | None, now: int) -> Found | None:
@@ -186,9 +200,15 @@ class Store(ABC):
         """Remove a key; whether there was one. ConditionError where it may not be removed."""
         return cast("bool", await self._write(operation))
 
-    async def transact(self, operations: Sequence[KeyOperation]) -> tuple[Result, ...]:
-        """All or none of these, in order: what each returns. ConditionError: which cannot be done."""
-        return cast("tuple[Result, ...]", await self._write(Transaction(tuple(operations))))
+    async def transact(self, operations: Sequence[KeyOperation], answer_bytes: int) -> tuple[Result, ...]:
+        """All or none of these, in order: what each returns. ConditionError: which cannot be done.
+
+        AnswerTooLargeError where what the gets find has more than `answer_bytes` as it is stored.
+        """
+        outcome = await self._write(Transaction(tuple(operations), answer_bytes))
+        if isinstance(outcome, Excess):
+            raise AnswerTooLargeError(answer_bytes)
+        return cast("tuple[Result, ...]", outcome)
 
     async def rewrite(self, address: Address, found: Found, blob: bytes) -> int | None:
         """Move a row under the newest pepper: its revision, or None where it changed meanwhile."""

@@ -10,6 +10,7 @@ from . import (
     Address,
     Conflict,
     Delete,
+    Excess,
     Found,
     Get,
     KeyOperation,
@@ -92,11 +93,17 @@ class _Planner:
     def _all_or_nothing(self, transaction: Transaction) -> Outcome:
         before = dict(self.changes)
         results: list[int | bool | Found | None] = []
+        room = transaction.answer_bytes
         for index, operation in enumerate(transaction.operations):
             result = self._one(operation)
             if isinstance(result, Conflict):
                 self.changes = before
                 return Conflict(index)
+            if isinstance(result, Row | LegacyRow):
+                room -= len(result.blob if isinstance(result, Row) else result.token)
+            if room < 0:
+                self.changes = before
+                return Excess()
             results.append(result)
         return tuple(results)
 

@@ -30,7 +30,7 @@ def test_only_what_decides_is_looked_up_and_each_key_once() -> None:
     assert plan.to_look_up([Put(KEY, b"blob"), Put(OTHER, b"blob")]) == []
     batch: list[Operation] = [
         Delete(KEY),
-        Transaction((Get(KEY), Put(OTHER, b"blob", None, Condition(None)))),
+        Transaction((Get(KEY), Put(OTHER, b"blob", None, Condition(None))), 100),
     ]
     assert plan.to_look_up(batch) == [KEY, OTHER]
 
@@ -57,8 +57,8 @@ def test_each_operation_sees_what_those_before_it_did() -> None:
 
 def test_a_transaction_whose_condition_fails_changes_nothing_and_the_others_stay() -> None:
     stored = Row(OLD, 5, None, b"stored")
-    transaction = Transaction((Put(OTHER, b"x"), Delete(KEY), Put(KEY, b"y", None, Condition(5))))
-    made = make(Put(OTHER, b"before"), transaction, Transaction((Get(KEY),)), found=stored)
+    transaction = Transaction((Put(OTHER, b"x"), Delete(KEY), Put(KEY, b"y", None, Condition(5))), 100)
+    made = make(Put(OTHER, b"before"), transaction, Transaction((Get(KEY),), 100), found=stored)
     assert made.outcomes == [11, Conflict(2), (stored,)]
     assert made.changes == [plan.Change(OTHER, Row(b"other", 11, None, b"before"))]
 
