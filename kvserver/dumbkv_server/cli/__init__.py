@@ -1,0 +1,1 @@
+"""The `dumbkv` command."""
