@@ -89,5 +89,13 @@ test: lint test-sqlite test-postgres test-cluster ## everything: lint, unit, ser
 bench-ready: setup ## how much longer than plain kubectl apply a DumbKV takes to serve
 	@$(RUN) python -m benchmarks.ready
 
+.PHONY: bench-packages
+bench-packages: setup
+	@$(RUN) python -m devcluster packages bench
+
+.PHONY: bench-throughput
+bench-throughput: bench-packages ## writes and reads a second of the server, beside etcd, Redis and others
+	@$(RUN) python -m benchmarks.throughput
+
 .PHONY: bench
-bench: bench-ready ## every figure of the README
+bench: bench-throughput bench-ready ## every figure of the README

@@ -23,7 +23,14 @@ CONTROL_PLANE = {"ip": "iproute2", "/usr/bin/unshare": "util-linux", "nsenter": 
 IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 # The server's tests run on a real PostgreSQL, the alerts' on Prometheus' own tool.
 TESTS = {"/usr/lib/postgresql": "postgresql", "promtool": "prometheus"}
-GROUPS = {"cluster": NODE | CONTROL_PLANE, "images": IMAGES, "tests": TESTS}
+# The server is measured against these, by wrk.
+BENCH = {"/usr/lib/postgresql": "postgresql"} | {
+    "/usr/bin/etcd": "etcd-server",
+    "redis-server": "redis-server",
+    "webdis": "webdis",
+    "wrk": "wrk",
+}
+GROUPS = {"cluster": NODE | CONTROL_PLANE, "images": IMAGES, "tests": TESTS, "bench": BENCH}
 
 
 def ensure(needed: Mapping[str, str]) -> None:
