@@ -75,7 +75,7 @@ def show(measured: Rounds, flushes: Sequence[float]) -> None:
     # A file or a pipe has no width of its own, and a figure that is cut off is none.
     console = Console() if sys.stdout.isatty() else Console(width=120)
     table = Table(
-        title=f"median (min to max) of {len(flushes)} rounds; latency in ms; memory at rest and after the load"
+        title=f"median (min to max) of {len(flushes)} rounds; latency in ms; memory at rest and after load"
     )
     for heading in ("server", "writes/s", "p50", "p99", "reads/s", "p50", "p99", "MiB", "after"):
         table.add_column(heading, justify="left" if heading == "server" else "right", no_wrap=True)

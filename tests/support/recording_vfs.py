@@ -1,10 +1,11 @@
 """Records what SQLite asks of the operating system, in order, while the real "unix" VFS does it.
 
-For as long as `recording` lasts, the default VFS of this process' SQLite (the library that `_sqlite3` is linked
-with) is a copy of the "unix" one in which the calls that change a disk are noted down. All else, reads, locks
-and shared memory among it, goes to the original functions (https://www.sqlite.org/vfs.html).
+For as long as `recording` lasts, the default VFS of this process' SQLite (the library that `_sqlite3` is
+linked with) is a copy of the "unix" one in which the calls that change a disk are noted down. All else,
+reads, locks and shared memory among it, goes to the original functions (https://www.sqlite.org/vfs.html).
 """
 
+import _sqlite3
 import ctypes
 import os
 import threading
@@ -12,9 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import _sqlite3
+from typing import Any, ClassVar
+from unittest import mock
 
 Pointer = ctypes.c_void_p
 OK, IOERR = 0, 10
@@ -75,15 +75,23 @@ class Recorder:
         self.events.append(SyncDirectory(frozenset(path.name for path in self.directory.iterdir())))
 
 
+Fields = list[tuple[str, "type[ctypes._SimpleCData[Any]]"]]
+
+
+def _pointers(names: str) -> Fields:
+    """The fields of a table of functions, in its order."""
+    return [(f"x{name}", Pointer) for name in names.split()]
+
+
 class Methods(ctypes.Structure):
     """`sqlite3_io_methods`: what can be done with an open file."""
 
-    _fields_ = [("iVersion", ctypes.c_int)] + [
-        (f"x{name}", Pointer)
-        for name in (
+    _fields_: ClassVar[Fields] = [
+        ("iVersion", ctypes.c_int),
+        *_pointers(
             "Close Read Write Truncate Sync FileSize Lock Unlock CheckReservedLock FileControl SectorSize "
             "DeviceCharacteristics ShmMap ShmLock ShmBarrier ShmUnmap Fetch Unfetch"
-        ).split()
+        ),
     ]
 
 
@@ -96,19 +104,17 @@ class File(ctypes.Structure):
 class Vfs(ctypes.Structure):
     """`sqlite3_vfs`."""
 
-    _fields_ = [
+    _fields_: ClassVar[Fields] = [
         ("iVersion", ctypes.c_int),
         ("szOsFile", ctypes.c_int),
         ("mxPathname", ctypes.c_int),
         ("pNext", Pointer),
         ("zName", ctypes.c_char_p),
         ("pAppData", Pointer),
-    ] + [
-        (f"x{name}", Pointer)
-        for name in (
+        *_pointers(
             "Open Delete Access FullPathname DlOpen DlError DlSym DlClose Randomness Sleep CurrentTime "
             "GetLastError CurrentTimeInt64 SetSystemCall GetSystemCall NextSystemCall"
-        ).split()
+        ),
     ]
 
 
@@ -144,11 +150,10 @@ def recording(directory: Path) -> Iterator[Recorder]:
             recorder.sync_directory()
 
     library.sqlite3_vfs_register(ctypes.byref(wrapper.vfs), 1)
-    os.fsync = fsync_and_note
     try:
-        yield recorder
+        with mock.patch.object(os, "fsync", fsync_and_note):
+            yield recorder
     finally:
-        os.fsync = fsync
         library.sqlite3_vfs_register(unix, 1)
         library.sqlite3_vfs_unregister(ctypes.byref(wrapper.vfs))
         wrapper.restore()
@@ -201,7 +206,7 @@ class _Wrapper:
         path = Path(os.fsdecode(ctypes.string_at(name))) if name else None
         ours = path is not None and path.parent == self._recorder.directory
         new = ours and path is not None and not path.exists()
-        code = self._open(ctypes.cast(self._unix, Pointer), name, file, flags, out)
+        code: int = self._open(ctypes.cast(self._unix, Pointer), name, file, flags, out)
         if code == OK and ours and path is not None:
             if new:
                 self._recorder.events.append(Create(path.name))
@@ -218,13 +223,13 @@ class _Wrapper:
         events = self._recorder.events
 
         def on_write(handle: int, data: int, size: int, offset: int) -> int:
-            code = write(handle, data, size, offset)
+            code: int = write(handle, data, size, offset)
             if code == OK:
                 events.append(Write(self._names[handle], offset, ctypes.string_at(data, size)))
             return code
 
         def on_truncate(handle: int, size: int) -> int:
-            code = truncate(handle, size)
+            code: int = truncate(handle, size)
             if code == OK:
                 events.append(Truncate(self._names[handle], size))
             return code
@@ -234,7 +239,8 @@ class _Wrapper:
 
         def on_share(*arguments: Any) -> int:
             self._recorder.shared_memory_calls += 1
-            return share(*arguments) if share else IOERR
+            code: int = share(*arguments) if share else IOERR
+            return code
 
         methods.xWrite = self._keep(WRITE, on_write)
         methods.xTruncate = self._keep(TRUNCATE, on_truncate)
@@ -248,7 +254,8 @@ class _Wrapper:
         path = Path(os.fsdecode(name))
         vfs = ctypes.cast(self._unix, Pointer)
         if path.parent != self._recorder.directory or not path.exists():
-            return self._delete(vfs, name, sync_directory)
+            code: int = self._delete(vfs, name, sync_directory)
+            return code
         return self._note_directory(lambda: self._delete(vfs, name, sync_directory), Remove(path.name))
 
     def _note_directory(self, call: Callable[[], int], event: Event) -> int:
@@ -263,4 +270,5 @@ class _Wrapper:
 
     def _on_open_directory(self, name: bytes, out: int) -> int:
         self._syncs_directory.seen = True
-        return self._open_directory(name, out)
+        code: int = self._open_directory(name, out)
+        return code
