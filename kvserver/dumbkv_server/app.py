@@ -3,16 +3,16 @@
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import cache
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from . import __version__
 from .api import connection, documents, probes, routes
 from .api.gate import Gate
-from .api.problems import MEDIA_TYPE, from_status
+from .api.problems import MEDIA_TYPE, UNEXPECTED, ProblemError, from_status
 from .auth import Authenticator
 from .crypto import Keyring
 from .lifecycle import Lifecycle
@@ -24,27 +24,36 @@ from .store.sqlite import SQLiteStore
 from .vault import Vault
 
 
-def create(settings: Settings) -> FastAPI:
+class Application(FastAPI):
+    """The FastAPI application behind its gate."""
+
+    gate: Gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await self.gate(scope, receive, send)
+
+
+def create(settings: Settings) -> Application:
     """The whole server. The database is opened when the application starts, not here."""
     logging.getLogger("dumbkv_server").setLevel(settings.log_level.upper())
     metrics = Metrics()
     keyring = Keyring(settings.peppers())
     store = _store(settings, keyring, metrics)
     lifecycle = Lifecycle(store, settings.drain_delay, settings.sweep_interval)
-    calls = routes.routes(
+    endpoints = routes.endpoints(
         Vault(keyring, store),
         Authenticator.create(settings.tokens(), settings.auth_tokens_file),
         Limits(
             settings.max_key_bytes,
             settings.max_value_bytes,
             settings.max_batch_bytes,
-            settings.body_timeout,
             settings.max_bytes_in_work,
         ),
     )
 
     connections = connection.Connections(
-        settings.max_connections, settings.header_timeout, settings.answer_timeout
+        settings.max_connections, settings.header_timeout, settings.body_timeout, settings.answer_timeout
     )
 
     @asynccontextmanager
@@ -52,7 +61,7 @@ def create(settings: Settings) -> FastAPI:
         async with lifecycle.running():
             yield {connection.STATE: connections}
 
-    app = FastAPI(
+    app = Application(
         title="DumbKV",
         version=__version__,
         lifespan=lifespan,
@@ -61,16 +70,19 @@ def create(settings: Settings) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.router.routes.extend(calls)
+    app.router.routes.extend(routes.route(*each) for each in endpoints.items())
     probes.add(app, store, lifecycle, metrics)
     documents.add(app, settings)
 
-    @cache
-    def route_of() -> dict[object, str]:
-        return {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}
-
-    app.add_middleware(Gate, metrics=metrics, max_requests=settings.max_requests, route_of=route_of)
     app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, _failed)
+    app.gate = Gate(
+        super(Application, app).__call__,
+        metrics=metrics,
+        max_requests=settings.max_requests,
+        direct={path: endpoint for path, endpoint in endpoints.items() if "{" not in path},
+        route_of={route.endpoint: route.path for route in app.routes if isinstance(route, Route)},
+    )
     return app
 
 
@@ -95,5 +107,13 @@ async def _refused(_: Request, error: Exception) -> Response:
     """What the router refuses (404, 405) as a problem."""
     if not isinstance(error, HTTPException):
         raise error
-    problem = from_status(error.status_code, error.headers)
+    return _response(from_status(error.status_code, error.headers))
+
+
+async def _failed(_: Request, __: Exception) -> Response:
+    """What nobody expected; the gate logs it."""
+    return _response(UNEXPECTED)
+
+
+def _response(problem: ProblemError) -> Response:
     return Response(problem.body(), problem.status, problem.headers, MEDIA_TYPE)

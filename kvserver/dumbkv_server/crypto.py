@@ -19,6 +19,7 @@ from hashlib import sha256
 from cryptography.exceptions import InvalidTag
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
 
 FORMAT = 1
 NONCE_BYTES = 12
@@ -49,8 +50,7 @@ class Pepper:
         return hmac.digest(self.secret, FINGERPRINT_INFO, "sha256")[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class Locator:
+class Locator(Struct, frozen=True):
     """Where one key's row is under one pepper, and the key that opens its value."""
 
     pepper_number: int

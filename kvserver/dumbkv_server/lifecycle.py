@@ -13,6 +13,8 @@ from .store import SWEPT_AT_ONCE, Store, StoreUnavailableError
 from .store.batching import ClosingError
 
 log = logging.getLogger(__name__)
+# What is under way for some hundred clients is no garbage; by default (700) every few of them cause a visit.
+GARBAGE_AT_ONCE = 20_000
 Handler = Callable[[int, FrameType | None], object]
 
 
@@ -34,6 +36,7 @@ class Lifecycle:
         # What exists now stays for good: the collector need not visit it again.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(GARBAGE_AT_ONCE, *gc.get_threshold()[1:])
         try:
             yield
         finally:

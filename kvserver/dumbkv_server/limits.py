@@ -1,6 +1,5 @@
-"""What requests may cost: sizes of body, key and value, a body's time, and the room that all bodies share."""
+"""What requests may cost: sizes of body, key and value, and the room that all bodies share."""
 
-import asyncio
 from dataclasses import dataclass
 
 from starlette.types import Receive
@@ -19,10 +18,6 @@ class TooLargeError(Exception):
         self.limit = limit
 
 
-class BodyTimeoutError(Exception):
-    """The body did not arrive in time."""
-
-
 class BusyError(Exception):
     """As many requests are in work as may be, or their bodies take all the room there is."""
 
@@ -33,12 +28,11 @@ class ClientGoneError(Exception):
 
 @dataclass(slots=True)
 class Limits:
-    """Limits of one request, and of the bodies of all that are in work: sizes in bytes, times in seconds."""
+    """Limits of one request, and of the bodies of all that are in work: sizes in bytes."""
 
     key_bytes: int
     value_bytes: int
     batch_bytes: int
-    body_seconds: float
     bytes_in_work: int
     _taken: int = 0
 
@@ -63,17 +57,6 @@ class Limits:
         """
         if content_length is not None and (not content_length.isdigit() or int(content_length) > maximum):
             raise TooLargeError("body", maximum)
-        try:
-            async with asyncio.timeout(self.body_seconds):
-                return await self._collect(receive, maximum)
-        except TimeoutError:
-            raise BodyTimeoutError from None
-
-    def release(self, body: bytes) -> None:
-        """Make room for others: this body's request is answered."""
-        self._taken -= len(body)
-
-    async def _collect(self, receive: Receive, maximum: int) -> bytes:
         parts: list[bytes] = []
         size = 0
         try:
@@ -90,10 +73,14 @@ class Limits:
                     raise BusyError
                 parts.append(part)
                 if not message.get("more_body", False):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
+                    return part if len(parts) == 1 else b"".join(parts)
         except BaseException:
             self._taken -= size
             raise
+
+    def release(self, body: bytes) -> None:
+        """Make room for others: this body's request is answered."""
+        self._taken -= len(body)
 
 
 def _check(code: str, text: str, limit: int) -> None:

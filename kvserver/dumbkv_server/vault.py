@@ -1,8 +1,9 @@
 """Secrets in, secrets out: seals before the store and opens after it. No HTTP and no SQL."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
+
+from msgspec import Struct
 
 from .crypto import Keyring, Locator, legacy_row_key, open_legacy
 from .store import (
@@ -21,8 +22,7 @@ from .store import (
 from .store.batching import ClosingError, QueueFullError
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One key's value. `expires_at` is in milliseconds since 1970, or None."""
 
     value: str
@@ -30,16 +30,14 @@ class Entry:
     expires_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """Get a key's value."""
 
     database: int
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(Struct, frozen=True):
     """Store a value, for `ttl` seconds or for good, if the condition holds."""
 
     database: int
@@ -49,8 +47,7 @@ class Write:
     condition: Condition | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(Struct, frozen=True):
     """Delete a key, if the condition holds."""
 
     database: int
@@ -147,7 +144,7 @@ class Vault:
     def _locate(self, database: int, key: str) -> tuple[tuple[Locator, ...], Address]:
         locators = self._keyring.locate(database, key)
         row_ids = tuple([locator.row_id for locator in locators])
-        return locators, Address(database, row_ids, legacy_row_key(key))
+        return locators, Address(database, row_ids, legacy_row_key(key) if self._store.has_legacy else "")
 
     async def _rewrite(self, address: Address, found: Found, blob: bytes) -> int | None:
         try:

@@ -1,26 +1,30 @@
 """One client's connection: how long it may keep the server waiting, and which goes when there are too many.
 
-uvicorn speaks HTTP; this bounds what it leaves open: the time and the size of a header, the time that a new
-connection may say nothing and that an answer may wait to be taken, and the number of connections.
+uvicorn speaks HTTP; this bounds what it leaves open: the time that a header and a body may take to arrive,
+that a new connection may say nothing and that an answer may wait to be taken, the size of a header, and the
+number of connections.
 Give it to uvicorn as `--http dumbkv_server.api.connection:Connection`.
 """
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from .problems import CLOSE, MEDIA_TYPE, RETRY, ProblemError
+from .responses import WHOLE_ANSWER
 
 # What may come of a header after its first packet, in bytes.
 MAX_HEADER_BYTES: Final = 64 * 1024
 STATE: Final = "connections"
 
 MALFORMED = ProblemError(400, "malformed-request", "This is not a request of HTTP/1.1.", CLOSE)
-TOO_SLOW = ProblemError(408, "header-timeout", "The header did not arrive in time.", CLOSE)
+SLOW_HEADER = ProblemError(408, "header-timeout", "The header did not arrive in time.", CLOSE)
+SLOW_BODY = ProblemError(408, "body-timeout", "The body did not arrive in time; send it again.", CLOSE)
 TOO_LONG = ProblemError(
     431,
     "header-too-large",
@@ -38,6 +42,7 @@ class Connections:
 
     maximum: int
     header_seconds: float
+    body_seconds: float
     answer_seconds: float
     waiting: dict["Connection", None] = field(default_factory=dict)
     """Those that wait for their client, for its next request or the rest of one; the longest first."""
@@ -58,7 +63,8 @@ class Connection(HttpToolsProtocol):
         self._all: Connections = app_state[STATE]
         self._reading_header = False
         self._header_bytes = 0
-        self._header_timer: asyncio.TimerHandle | None = None
+        self._expecting_body = False
+        self._arrival_timer: asyncio.TimerHandle | None = None
         self._answer_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -86,21 +92,26 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
         self._all.waiting.pop(self, None)
         self._unset_keepalive_if_required()
-        self._stop_header_timer()
+        self._stop_arrival_timer()
         self._stop_answer_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Read on. Most headers come whole, so only one that does not has a timer."""
+        """Read on. Most requests come whole, so only one that does not has a timer."""
         super().data_received(data)
-        if self._reading_header or self.cycle is None or self.cycle.response_complete:
-            if self._header_timer is None:
-                self._header_timer = self.loop.call_later(self._all.header_seconds, self._refuse, TOO_SLOW)
+        cycle = self.cycle
+        if self._reading_header or cycle is None or cycle.response_complete:
+            if self._arrival_timer is None:
+                self._expect(self._all.header_seconds, SLOW_HEADER)
             else:
                 self._header_bytes += len(data)
                 if self._header_bytes > MAX_HEADER_BYTES:
                     self._refuse(TOO_LONG)
-        elif self._header_timer is not None:
-            self._stop_header_timer()
+        elif cycle.more_body and not self._expecting_body:
+            self._stop_arrival_timer()
+            self._expecting_body = True
+            self._expect(self._all.body_seconds, SLOW_BODY)
+        elif not cycle.more_body and self._arrival_timer is not None:
+            self._stop_arrival_timer()
 
     def on_message_begin(self) -> None:
         """Note the first byte of a request: the client is no longer idle."""
@@ -113,6 +124,26 @@ class Connection(HttpToolsProtocol):
         """Note the end of the header."""
         self._reading_header = False
         super().on_headers_complete()
+        extensions: dict[str, Any] = {WHOLE_ANSWER: partial(self._answer, self.cycle)}
+        self.scope["extensions"] = extensions
+
+    async def _answer(self, cycle: RequestResponseCycle, head: bytes, body: bytes) -> None:
+        """Write an answer at once, whose `head` has its status and headers up to the empty line.
+
+        ASGI's two messages are two calls of the kernel, which take as long as a value takes to be sealed.
+        """
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        date = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        self.transport.write(b"".join([head, date, end, body]))
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
 
     def on_message_complete(self) -> None:
         """Note the end of the request: now the client waits for us."""
@@ -162,11 +193,15 @@ class Connection(HttpToolsProtocol):
             cycle.disconnected = True
         self.transport.close()
 
-    def _stop_header_timer(self) -> None:
+    def _expect(self, seconds: float, otherwise: ProblemError) -> None:
+        self._arrival_timer = self.loop.call_later(seconds, self._refuse, otherwise)
+
+    def _stop_arrival_timer(self) -> None:
         self._header_bytes = 0
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
+        self._expecting_body = False
+        if self._arrival_timer is not None:
+            self._arrival_timer.cancel()
+            self._arrival_timer = None
 
     def _stop_answer_timer(self) -> None:
         if self._answer_timer is not None:

@@ -1,27 +1,29 @@
-"""The first and the last thing a request meets: it is counted, and its errors become problems."""
+"""The first and the last thing a request meets: it is counted, and its errors become problems.
 
-import logging
+The calls on keys go straight from here to their endpoint: the framework's own way there, a dozen nested
+functions for every request and every message of its answer, would cost as much as all the rest.
+"""
+
 import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dumbkv_server.limits import BusyError, ClientGoneError
+from dumbkv_server.limits import BusyError
 from dumbkv_server.metrics import Metrics
 from dumbkv_server.store import StoreStartError
 
-from .problems import UNEXPECTED, ProblemError, from_error
+from .problems import PROBLEMS, problem_of
 from .responses import send_problem
+from .routes import Endpoint
 
-log = logging.getLogger(__name__)
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
 # What answers also while the server has too much to do: the kubelet and Prometheus must not lose sight of it.
 ALWAYS = {"/livez", "/readyz", "/health", "/metrics"}
 
 
 class Gate:
-    """ASGI middleware around the whole application."""
+    """ASGI around the whole application. `direct` has the endpoints of paths that need no router."""
 
     def __init__(
         self,
@@ -29,11 +31,13 @@ class Gate:
         *,
         metrics: Metrics,
         max_requests: int,
-        route_of: Callable[[], Mapping[object, str]],
+        direct: Mapping[str, Endpoint],
+        route_of: Mapping[object, str],
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._free = max_requests
+        self._direct = direct
         self._route_of = route_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,6 +51,26 @@ class Gate:
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
+        method, route = scope["method"], scope["path"]
+        endpoint = self._direct.get(route)
+        self._free -= 1
+        try:
+            if self._free < 0 and route not in ALWAYS:
+                status = await send_problem(send, PROBLEMS[BusyError])
+                route = "unmatched" if endpoint is None else route
+            elif endpoint is not None and method in endpoint.methods:
+                status = await endpoint.serve(scope, receive, send)
+            else:
+                status = await self._through_router(scope, receive, send)
+                route = self._route_of.get(scope.get("endpoint"), "unmatched")
+        finally:
+            self._free += 1
+        if status:
+            method = method if method in METHODS else "other"
+            self._metrics.request(method, route, status, time.perf_counter() - started)
+
+    async def _through_router(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Let the framework answer: the status that it sent, or 0."""
         status = 0
 
         async def observed(message: Message) -> None:
@@ -55,23 +79,13 @@ class Gate:
                 status = message["status"]
             await send(message)
 
-        self._free -= 1
         try:
-            if self._free < 0 and scope["path"] not in ALWAYS:
-                raise BusyError
             await self._app(scope, receive, observed)
-        except ClientGoneError:
-            pass
-        except Exception as error:  # noqa: BLE001 (the outermost place: whatever it is, the client gets a problem)
-            problem = from_error(error) or _unexpected(error)
+        except Exception as error:  # noqa: BLE001 (the framework has answered, and passes it on to be logged)
+            problem = problem_of(error)
             if status == 0:
                 await send_problem(observed, problem)
-        finally:
-            self._free += 1
-            if status:
-                method = scope["method"] if scope["method"] in METHODS else "other"
-                route = self._route_of().get(scope.get("endpoint"), "unmatched")
-                self._metrics.request(method, route, status, time.perf_counter() - started)
+        return status
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A start that fails is one line in the log, not a traceback."""
@@ -90,10 +104,3 @@ class Gate:
             if not failed:
                 raise
             await send({"type": "lifespan.startup.failed", "message": str(error)})
-
-
-def _unexpected(error: Exception) -> ProblemError:
-    # The message of an error may hold what a client sent; where it happened does not.
-    places = "".join(traceback.format_tb(error.__traceback__))
-    log.error("unexpected %s\n%s", type(error).__name__, places)
-    return UNEXPECTED

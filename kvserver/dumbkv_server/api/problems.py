@@ -1,5 +1,7 @@
 """Every error that a client can get, as application/problem+json (RFC 9457)."""
 
+import logging
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -8,7 +10,7 @@ import msgspec
 
 from dumbkv_server.auth import ForbiddenError, UnauthenticatedError
 from dumbkv_server.crypto import CannotOpenError
-from dumbkv_server.limits import BodyTimeoutError, BusyError, TooLargeError
+from dumbkv_server.limits import BusyError, TooLargeError
 from dumbkv_server.store import (
     RETRY_AFTER_SECONDS,
     AnswerTooLargeError,
@@ -19,6 +21,7 @@ from dumbkv_server.store.batching import ClosingError, QueueFullError
 
 from .types import ProblemBody
 
+log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY = {"retry-after": str(RETRY_AFTER_SECONDS)}
 # The rest of a body that was refused is not read: the connection cannot be used again.
@@ -58,9 +61,6 @@ PROBLEMS = {
     ForbiddenError: ProblemError(
         403, "forbidden", "The token's scopes do not allow this; use another token."
     ),
-    BodyTimeoutError: ProblemError(
-        408, "body-timeout", "The body did not arrive in time; send it again.", CLOSE
-    ),
     BusyError: ProblemError(
         503,
         "too-many-requests",
@@ -73,8 +73,18 @@ PROBLEMS = {
 }
 
 
-def from_error(error: Exception) -> ProblemError | None:
-    """The problem that an error of the inner rooms is to a client, or None for an unexpected one."""
+def problem_of(error: Exception) -> ProblemError:
+    """The problem that an error of the inner rooms is to a client; an unexpected one is logged."""
+    problem = _expected(error)
+    if problem is None:
+        # The message of an error may hold what a client sent; where it happened does not.
+        places = "".join(traceback.format_tb(error.__traceback__))
+        log.error("unexpected %s\n%s", type(error).__name__, places)
+        return UNEXPECTED
+    return problem
+
+
+def _expected(error: Exception) -> ProblemError | None:
     match error:
         case ProblemError():
             return error

@@ -1,6 +1,6 @@
 """The calls on keys and databases: plain ASGI, as one request's way must be short."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -14,8 +14,8 @@ from dumbkv_server.limits import ENVELOPE_BYTES, JSON_EXPANSION, ClientGoneError
 from dumbkv_server.store import Condition
 from dumbkv_server.vault import Entry, Read, Remove, Vault, Write
 
-from .problems import CLOSE, ProblemError, from_validation
-from .responses import send_json
+from .problems import CLOSE, ProblemError, from_validation, problem_of
+from .responses import send_json, send_problem
 from .types import (
     LAST_DATABASE,
     BatchRequest,
@@ -32,6 +32,7 @@ from .types import (
     PutResponse,
 )
 
+NO_PARAMETERS: Mapping[str, str] = {}
 ENCODER = msgspec.json.Encoder()
 PUT = msgspec.json.Decoder(PutRequest)
 GET = msgspec.json.Decoder(GetRequest)
@@ -40,8 +41,7 @@ BATCH = msgspec.json.Decoder(BatchRequest)
 Request = TypeVar("Request")
 
 
-@dataclass(slots=True)
-class Incoming:
+class Incoming(msgspec.Struct):
     """What a call is made of: its body, what its token may do, and the parameters of its path."""
 
     body: bytes
@@ -66,8 +66,26 @@ class Endpoint:
         self._authenticator = authenticator
         self._limits = limits
 
+    @property
+    def methods(self) -> Collection[str]:
+        """The methods that it answers."""
+        return self._calls.keys()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; an error becomes a problem further out."""
+        """Answer one request as the router passes it on."""
+        await self.serve(scope, receive, send)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Answer one request: the status, or 0 where the client left."""
+        try:
+            answer = await self._answer(scope, receive)
+        except ClientGoneError:
+            return 0
+        except Exception as error:  # noqa: BLE001 (whatever it is, the client gets a problem)
+            return await send_problem(send, problem_of(error))
+        return await send_json(scope, send, answer)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> bytes:
         call = self._calls[scope["method"]]
         authorization = content_type = content_length = content_encoding = None
         for name, value in scope["headers"]:
@@ -83,15 +101,11 @@ class Endpoint:
         if scopes.isdisjoint(call.scopes):
             raise ForbiddenError
         _check_media_type(content_type, content_encoding)
+        body = await self._limits.read_body(receive, content_length, call.body_bytes)
         try:
-            body = await self._limits.read_body(receive, content_length, call.body_bytes)
-        except ClientGoneError:
-            return
-        try:
-            answer = await call.answer(Incoming(body, scopes, scope["path_params"]))
+            return await call.answer(Incoming(body, scopes, scope.get("path_params", NO_PARAMETERS)))
         finally:
             self._limits.release(body)
-        await send_json(send, 200, answer)
 
 
 class Calls:
@@ -162,8 +176,8 @@ class Calls:
         return Remove(request.database, request.key, _if_revision(request.if_revision))
 
 
-def routes(vault: Vault, authenticator: Authenticator, limits: Limits) -> list[Route]:
-    """The routes of all calls on keys and databases."""
+def endpoints(vault: Vault, authenticator: Authenticator, limits: Limits) -> dict[str, Endpoint]:
+    """The endpoints of all calls on keys and databases, by their paths."""
     calls = Calls(vault, limits)
     read, write, either = frozenset({"read"}), frozenset({"write"}), frozenset({"read", "write"})
     key_bytes = JSON_EXPANSION * limits.key_bytes + ENVELOPE_BYTES
@@ -177,14 +191,14 @@ def routes(vault: Vault, authenticator: Authenticator, limits: Limits) -> list[R
         "/databases": {"GET": Call(calls.databases, read, 0)},
         "/databases/{database}": {"DELETE": Call(calls.drop, frozenset({"admin"}), 0)},
     }
+    return {path: Endpoint(of_path, authenticator, limits) for path, of_path in paths.items()}
 
-    result = [
-        Route(path, Endpoint(of_path, authenticator, limits), methods=list(of_path), include_in_schema=False)
-        for path, of_path in paths.items()
-    ]
-    for route in result:
-        # Starlette adds HEAD to each GET.
-        (route.methods or set()).discard("HEAD")
+
+def route(path: str, endpoint: Endpoint) -> Route:
+    """The router's way to an endpoint."""
+    result = Route(path, endpoint, methods=list(endpoint.methods), include_in_schema=False)
+    # Starlette adds HEAD to each GET.
+    (result.methods or set()).discard("HEAD")
     return result
 
 

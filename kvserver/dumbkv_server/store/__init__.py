@@ -4,8 +4,9 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
+
+from msgspec import Struct
 
 from dumbkv_server.metrics import Metrics
 
@@ -32,8 +33,7 @@ class StoreUnavailableError(Exception):
         self.unknown = unknown
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Every place where one key's row may be: `row_ids` newest pepper first, then the original DumbKV's."""
 
     database: int
@@ -41,8 +41,7 @@ class Address:
     legacy_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """A stored row. `expires_at` is in milliseconds since 1970, or None for a row that stays."""
 
     row_id: bytes
@@ -51,8 +50,7 @@ class Row:
     blob: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class LegacyRow:
+class LegacyRow(Struct, frozen=True):
     """A row of the original DumbKV. It has no revision until it is rewritten."""
 
     token: str
@@ -61,8 +59,7 @@ class LegacyRow:
 Found = Row | LegacyRow
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """What must be stored for a write to be made: a row with this revision, or, with None, nothing."""
 
     revision: int | None
@@ -74,15 +71,13 @@ class Condition:
         return isinstance(current, Row) and current.revision == self.revision
 
 
-@dataclass(frozen=True, slots=True)
-class Get:
+class Get(Struct, frozen=True):
     """Look a key up inside a transaction."""
 
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(Struct, frozen=True):
     """Store `blob` under the address' first row id and remove the key from every other place.
 
     `expires_at` is in milliseconds since 1970, or None.
@@ -94,8 +89,7 @@ class Put:
     condition: Condition | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Struct, frozen=True):
     """Remove the key from every place."""
 
     address: Address
@@ -105,16 +99,14 @@ class Delete:
 KeyOperation = Get | Put | Delete
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(Struct, frozen=True):
     """Several operations, all or none of which are done; what its gets find has at most `answer_bytes`."""
 
     operations: tuple[KeyOperation, ...]
     answer_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
+class Rewrite(Struct, frozen=True):
     """Move what was found to the address' first row id, if it is still what is stored.
 
     The row keeps its revision and its expiry, as its value is the same; a legacy row gets its first revision.
@@ -125,15 +117,13 @@ class Rewrite:
     blob: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """A condition that did not hold: the index of its operation in its transaction."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Excess:
+class Excess(Struct, frozen=True):
     """What the gets of a transaction found has more bytes than it may."""
 
 
@@ -175,9 +165,8 @@ class Store(ABC):
     def __init__(self, metrics: Metrics, *, max_waiting_writes: int, readers: int = 1) -> None:
         self.metrics = metrics
         self._failure: str | None = None
-        self._writes = Batcher[Operation, Outcome](
-            self._commit, limit=max_waiting_writes, on_length=metrics.write_queue_length.set
-        )
+        self._writes = Batcher[Operation, Outcome](self._commit, limit=max_waiting_writes)
+        metrics.watch_write_queue(self._writes.waiting)
         self._reads = Batcher[Address | None, Found | None](
             self._read, workers=readers, at_once=READS_AT_ONCE
         )

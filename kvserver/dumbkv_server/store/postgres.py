@@ -112,7 +112,8 @@ class PostgresStore(Store):
         self._timeout = statement_timeout
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._prepared = False
-        self._has_legacy = False
+        # Until a connection has looked.
+        self._has_legacy = True
 
     @property
     def has_legacy(self) -> bool:
@@ -191,7 +192,7 @@ class PostgresStore(Store):
                 yield connection
         except psycopg.Error as error:
             # Whatever it was, look again at what the database is before the next use.
-            self._prepared = False
+            self._prepared, self._has_legacy = False, True
             raise StoreUnavailableError(_reason(error)) from error
 
     async def _prepare(self, connection: Connection) -> None:

@@ -11,8 +11,10 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,8 +40,11 @@ from .ownership import Ownership, is_local
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 IN_MEMORY = ":memory:"
+# Of each connection, once so much was read or written.
+CACHE_KIBIBYTES = 8192
 # After these a page may be lost or wrong, and the kernel may have forgotten what it failed to write
 # (https://www.sqlite.org/rescode.html); a new process reads again what is really there.
 FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -59,11 +64,14 @@ SCHEMA = (
     """CREATE INDEX IF NOT EXISTS dumbkv_expiry ON dumbkv_rows (expires_at)
     WHERE expires_at IS NOT NULL""",
 )
-UPSERT = """INSERT INTO dumbkv_rows (row_id, database, revision, expires_at, blob) VALUES (?, ?, ?, ?, ?)
+# Each execution hands the interpreter over to other threads and waits to have it back, which takes longer
+# than a row: so many rows go into one statement, in powers of two, that few statements are prepared.
+ROWS_AT_ONCE = 64
+UPSERT = """INSERT INTO dumbkv_rows (row_id, database, revision, expires_at, blob) VALUES {rows}
     ON CONFLICT (row_id) DO UPDATE SET
     revision = excluded.revision, expires_at = excluded.expires_at, blob = excluded.blob"""
-SELECT = "SELECT row_id, revision, expires_at, blob FROM dumbkv_rows WHERE row_id = ?"
-DELETE = "DELETE FROM dumbkv_rows WHERE row_id = ?"
+SELECT = "SELECT row_id, revision, expires_at, blob FROM dumbkv_rows WHERE row_id IN ({rows})"
+DELETE = "DELETE FROM dumbkv_rows WHERE row_id IN ({rows})"
 HAS_EXPIRED = "SELECT EXISTS (SELECT 1 FROM dumbkv_rows WHERE expires_at <= ?)"
 DELETE_EXPIRED = """DELETE FROM dumbkv_rows WHERE row_id IN
     (SELECT row_id FROM dumbkv_rows WHERE expires_at <= ? LIMIT ?)"""
@@ -150,7 +158,10 @@ class SQLiteStore(Store):
 
     async def _read(self, batch: Sequence[Address | None]) -> Sequence[Found | None]:
         def look_up() -> list[Found | None]:
-            return [self._find(self._reader, address) for address in batch]
+            if None in batch:
+                self._reader.execute("SELECT count(*) FROM dumbkv_meta").fetchone()
+            found = iter(self._find(self._reader, [address for address in batch if address is not None]))
+            return [None if address is None else next(found) for address in batch]
 
         return await self._in(self._read_thread, lambda: self._snapshot(look_up))
 
@@ -204,6 +215,9 @@ class SQLiteStore(Store):
         connection = sqlite3.connect(target, isolation_level=None, check_same_thread=False, timeout=5)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA trusted_schema = OFF")
+        # A statement of many rows may have to be undone alone: what for is no matter of a file.
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         return connection
 
@@ -265,26 +279,35 @@ class SQLiteStore(Store):
                 self._fatal = True
 
     def _apply(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
-        found: dict[bytes, Found] = {}
-        for address in plan.to_look_up(batch):
-            stored = self._find(self._connection, address)
-            if stored is not None:
-                found[address.row_ids[0]] = stored
+        addresses = plan.to_look_up(batch)
+        stored = self._find(self._connection, addresses)
+        found = {
+            address.row_ids[0]: row for address, row in zip(addresses, stored, strict=True) if row is not None
+        }
         decided = plan.make(batch, found, self._revision, milliseconds())
         self._revision = decided.last_revision
-        for change in decided.changes:
-            self._store(change)
+        self._store(decided.changes)
         return decided.outcomes
 
-    def _store(self, change: plan.Change) -> None:
-        address, row = change.address, change.row
-        for row_id in address.row_ids if row is None else address.row_ids[1:]:
-            self._connection.execute(DELETE, (row_id,))
+    def _store(self, changes: Sequence[plan.Change]) -> None:
+        """Make all changes. Each is about another key, so about other rows: their order does not matter."""
+        removed: list[bytes] = []
+        stored: list[tuple[bytes, int, int, int | None, bytes]] = []
+        for change in changes:
+            address, row = change.address, change.row
+            if row is None:
+                removed += address.row_ids
+            else:
+                removed += address.row_ids[1:]
+                stored.append((row.row_id, address.database, row.revision, row.expires_at, row.blob))
+        for some in _powers_of_two(removed):
+            self._connection.execute(DELETE.format(rows=_places(len(some), "?")), some)
         if self._has_legacy:
-            self._connection.execute(legacy.SQLITE_DELETE, (address.database, address.legacy_key))
-        if row is not None:
-            values = (row.row_id, address.database, row.revision, row.expires_at, row.blob)
-            self._connection.execute(UPSERT, values)
+            keys = [(change.address.database, change.address.legacy_key) for change in changes]
+            self._connection.executemany(legacy.SQLITE_DELETE, keys)
+        for rows in _powers_of_two(stored):
+            statement = UPSERT.format(rows=_places(len(rows), "(?, ?, ?, ?, ?)"))
+            self._connection.execute(statement, list(chain.from_iterable(rows)))
 
     def _snapshot(self, look_up: Callable[[], Result]) -> Result:
         """Look up in one snapshot: a row that is being moved is seen in its old place or in its new one."""
@@ -308,20 +331,41 @@ class SQLiteStore(Store):
 
         return self._snapshot(count)
 
-    def _find(self, connection: sqlite3.Connection, address: Address | None) -> Found | None:
-        if address is None:
-            connection.execute("SELECT count(*) FROM dumbkv_meta").fetchone()
-            return None
+    def _find(self, connection: sqlite3.Connection, addresses: Sequence[Address]) -> list[Found | None]:
+        """For each key its row under the newest pepper that has it, else its token, else None."""
+        rows: dict[bytes, Row] = {}
+        for row_ids in _powers_of_two([row_id for address in addresses for row_id in address.row_ids]):
+            cursor = connection.execute(SELECT.format(rows=_places(len(row_ids), "?")), row_ids)
+            rows |= {values[0]: Row(*values) for values in cursor.fetchall()}
+        return [self._choose(connection, address, rows) for address in addresses]
+
+    def _choose(
+        self, connection: sqlite3.Connection, address: Address, rows: Mapping[bytes, Row]
+    ) -> Found | None:
         for row_id in address.row_ids:
-            values = connection.execute(SELECT, (row_id,)).fetchone()
-            if values is not None:
-                return Row(*values)
+            if row_id in rows:
+                return rows[row_id]
         if self._has_legacy:
             parameters = (address.database, address.legacy_key)
             values = connection.execute(legacy.SQLITE_SELECT, parameters).fetchone()
             if values is not None:
                 return LegacyRow(legacy.as_text(values[0]))
         return None
+
+
+def _powers_of_two(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """All items, in parts of as many as ROWS_AT_ONCE or a smaller power of two."""
+    start, size = 0, ROWS_AT_ONCE
+    while start < len(items):
+        while size > len(items) - start:
+            size //= 2
+        yield items[start : start + size]
+        start += size
+
+
+@cache
+def _places(count: int, place: str) -> str:
+    return ", ".join([place] * count)
 
 
 def _flush_directory(directory: Path) -> None:

@@ -1,13 +1,11 @@
 """The limits are exact, and a body is refused before it is kept."""
 
-import asyncio
-
 import pytest
 from starlette.types import Message
 
-from dumbkv_server.limits import BodyTimeoutError, BusyError, ClientGoneError, Limits, TooLargeError
+from dumbkv_server.limits import BusyError, ClientGoneError, Limits, TooLargeError
 
-LIMITS = Limits(key_bytes=4, value_bytes=8, batch_bytes=100, body_seconds=60, bytes_in_work=1000)
+LIMITS = Limits(key_bytes=4, value_bytes=8, batch_bytes=100, bytes_in_work=1000)
 
 
 class Body:
@@ -68,17 +66,8 @@ async def test_a_client_that_leaves_is_not_answered() -> None:
         await LIMITS.read_body(Body(b"a", disconnect=True).receive, None, 10)
 
 
-async def test_a_body_that_does_not_arrive_in_time_is_given_up() -> None:
-    async def never() -> Message:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    with pytest.raises(BodyTimeoutError):
-        await Limits(4, 8, 100, 0.01, 1000).read_body(never, None, 10)
-
-
 async def test_all_bodies_share_room_that_each_gives_back_however_it_ends() -> None:
-    limits = Limits(4, 8, 100, 60, bytes_in_work=10)
+    limits = Limits(4, 8, 100, bytes_in_work=10)
     first = await limits.read_body(Body(b"123", b"456").receive, None, 10)
     body = Body(*[b"12"] * 100)
     with pytest.raises(BusyError):
