@@ -84,7 +84,7 @@ class Lifecycle:
 
 
 def _return_memory() -> None:
-    """Give the system back what imports needed and no longer use: several mebibytes, where libc can (glibc)."""
+    """Give the system back what only the imports needed: some mebibytes, where libc can (glibc)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
