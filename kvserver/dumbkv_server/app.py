@@ -52,10 +52,6 @@ def create(settings: Settings) -> Application:
         ),
     )
 
-    connections = connection.Connections(
-        settings.max_connections, settings.header_timeout, settings.body_timeout, settings.answer_timeout
-    )
-
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, object]]:
         async with lifecycle.running():
@@ -82,6 +78,13 @@ def create(settings: Settings) -> Application:
         max_requests=settings.max_requests,
         direct={path: endpoint for path, endpoint in endpoints.items() if "{" not in path},
         route_of={route.endpoint: route.path for route in app.routes if isinstance(route, Route)},
+    )
+    connections = connection.Connections(
+        app.gate,
+        maximum=settings.max_connections,
+        header_seconds=settings.header_timeout,
+        body_seconds=settings.body_timeout,
+        answer_seconds=settings.answer_timeout,
     )
     return app
 

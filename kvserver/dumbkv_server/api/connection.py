@@ -8,15 +8,17 @@ Give it to uvicorn as `--http dumbkv_server.api.connection:Connection`.
 
 import asyncio
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from .problems import CLOSE, MEDIA_TYPE, RETRY, ProblemError
-from .responses import WHOLE_ANSWER
+from .exchange import Exchange
+from .gate import Gate
+from .problems import CLOSE, RETRY, ProblemError
+from .responses import problem_head
+from .routes import Endpoint
 
 # What may come of a header after its first packet, in bytes.
 MAX_HEADER_BYTES: Final = 64 * 1024
@@ -38,14 +40,22 @@ FULL = ProblemError(
 
 @dataclass(slots=True)
 class Connections:
-    """All connections of a process, and their limits: times in seconds."""
+    """All connections of a process, where their calls go, and their limits: times in seconds."""
 
+    gate: Gate
     maximum: int
     header_seconds: float
     body_seconds: float
     answer_seconds: float
     waiting: dict["Connection", None] = field(default_factory=dict)
     """Those that wait for their client, for its next request or the rest of one; the longest first."""
+
+    direct: dict[bytes, tuple[str, Endpoint]] = field(init=False)
+    """The gate's endpoints by URL as it is sent; one that is written in another way goes to the framework."""
+
+    def __post_init__(self) -> None:
+        """Index the endpoints."""
+        self.direct = {path.encode(): (path, endpoint) for path, endpoint in self.gate.direct.items()}
 
 
 class Connection(HttpToolsProtocol):
@@ -61,6 +71,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.ws_protocol_class = None
         self._all: Connections = app_state[STATE]
+        self._exchange: Exchange | None = None
         self._reading_header = False
         self._header_bytes = 0
         self._expecting_body = False
@@ -90,6 +101,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget all about the client."""
         super().connection_lost(exc)
+        if self._exchange is not None:
+            self._exchange.abandon()
         self._all.waiting.pop(self, None)
         self._unset_keepalive_if_required()
         self._stop_arrival_timer()
@@ -115,40 +128,73 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Note the first byte of a request: the client is no longer idle."""
-        super().on_message_begin()
+        # What uvicorn makes for ASGI is made when it is known that ASGI is asked for.
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._reading_header = True
         if self._all.waiting.pop(self, self) is None:
             self._all.waiting[self] = None
 
     def on_headers_complete(self) -> None:
-        """Note the end of the header."""
+        """Note the end of the header: a call on keys begins, or a request that goes to the framework."""
         self._reading_header = False
+        direct = self._all.direct.get(self.url)
+        if direct is not None and (self.cycle is None or self.cycle.response_complete):
+            route, endpoint = direct
+            method = self.parser.get_method().decode()
+            if method in endpoint.methods:
+                keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+                exchange = Exchange(self, self._all.gate, endpoint, method, route, keep_alive)
+                self._exchange = exchange
+                self.cycle = cast("RequestResponseCycle", exchange)
+                exchange.begin(self.headers, self.expect_100_continue)
+                return
+        self._exchange = None
+        url, headers, expects_continue = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects_continue
+        self.headers.extend(headers)
         super().on_headers_complete()
-        extensions: dict[str, Any] = {WHOLE_ANSWER: partial(self._answer, self.cycle)}
-        self.scope["extensions"] = extensions
 
-    async def _answer(self, cycle: RequestResponseCycle, head: bytes, body: bytes) -> None:
-        """Write an answer at once, whose `head` has its status and headers up to the empty line.
-
-        ASGI's two messages are two calls of the kernel, which take as long as a value takes to be sealed.
-        """
-        if cycle.flow.write_paused and not cycle.disconnected:
-            await cycle.flow.drain()
-        if cycle.disconnected:
-            return
-        date = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])
-        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        cycle.response_started = cycle.response_complete = True
-        cycle.message_event.set()
-        self.transport.write(b"".join([head, date, end, body]))
-        if not cycle.keep_alive:
-            self.transport.close()
-        cycle.on_response()
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        if self._exchange is not None:
+            self._exchange.receive(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Note the end of the request: now the client waits for us."""
-        self._all.waiting.pop(self, None)
-        super().on_message_complete()
+        """Note the end of the request: now the client waits for us, if it is not answered already."""
+        if not self.cycle.response_complete:
+            self._all.waiting.pop(self, None)
+        if self._exchange is None:
+            super().on_message_complete()
+            return
+        self._exchange.more_body = False
+        if not self._exchange.response_complete:
+            task = self.loop.create_task(self._exchange.run())
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    def send(self, data: bytes) -> None:
+        """Write this, unless the client has gone."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    async def ready(self) -> None:
+        """Return once the client takes data, or has gone."""
+        if self.flow.write_paused:
+            await self.flow.drain()
+
+    def answer(self, exchange: Exchange, head: bytes, body: bytes) -> None:
+        """Write an answer in one piece, as each is a call of the kernel, and wait for the next request."""
+        date = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        end = b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n"
+        self.send(b"".join([head, date, end, body]))
+        if not exchange.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     def on_response_complete(self) -> None:
         """Note the end of the answer: now we wait for the client."""
@@ -181,14 +227,7 @@ class Connection(HttpToolsProtocol):
         in_body = cycle is not None and cycle.more_body and not (cycle.response_started or self.pipeline)
         if cycle is None or cycle.response_complete or in_body:
             body = problem.body()
-            headers = {
-                "content-type": MEDIA_TYPE,
-                "cache-control": "no-store",
-                "content-length": str(len(body)),
-                **(problem.headers or {}),
-            }
-            lines = [f"{name}: {value}\r\n".encode() for name, value in headers.items()]
-            self.transport.write(b"".join([STATUS_LINE[problem.status], *lines, b"\r\n", body]))
+            self.transport.write(problem_head(problem, body) + b"connection: close\r\n\r\n" + body)
         if cycle is not None:
             cycle.disconnected = True
         self.transport.close()

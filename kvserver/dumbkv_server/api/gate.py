@@ -1,7 +1,8 @@
 """The first and the last thing a request meets: it is counted, and its errors become problems.
 
 The calls on keys go straight from here to their endpoint: the framework's own way there, a dozen nested
-functions for every request and every message of its answer, would cost as much as all the rest.
+functions for every request and every message of its answer, would cost as much as all the rest. From our own
+connections they do not even come as ASGI: see exchange.py.
 """
 
 import time
@@ -37,8 +38,8 @@ class Gate:
         self._app = app
         self._metrics = metrics
         self._free = max_requests
-        self._direct = direct
         self._route_of = route_of
+        self.direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or the start and the end of the process."""
@@ -49,29 +50,25 @@ class Gate:
         else:
             await self._app(scope, receive, send)
 
-    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        method, route = scope["method"], scope["path"]
-        endpoint = self._direct.get(route)
+    def enter(self) -> float:
+        """Let a request in, whatever comes of it, and return what `leave` needs; then ask `full`."""
         self._free -= 1
-        try:
-            if self._free < 0 and route not in ALWAYS:
-                status = await send_problem(send, PROBLEMS[BusyError])
-                route = "unmatched" if endpoint is None else route
-            elif endpoint is not None and method in endpoint.methods:
-                status = await endpoint.serve(scope, receive, send)
-            else:
-                status = await self._through_router(scope, receive, send)
-                route = self._route_of.get(scope.get("endpoint"), "unmatched")
-        finally:
-            self._free += 1
+        return time.perf_counter()
+
+    @property
+    def full(self) -> bool:
+        """Whether more requests are in than may be."""
+        return self._free < 0
+
+    def leave(self, entered: float, method: str, route: str, status: int) -> None:
+        """Count a request that was answered with `status`, or, with 0, left without an answer."""
+        self._free += 1
         if status:
             method = method if method in METHODS else "other"
-            self._metrics.request(method, route, status, time.perf_counter() - started)
+            self._metrics.request(method, route, status, time.perf_counter() - entered)
 
-    async def _through_router(self, scope: Scope, receive: Receive, send: Send) -> int:
-        """Let the framework answer: the status that it sent, or 0."""
-        status = 0
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status, route = 0, "unmatched"
 
         async def observed(message: Message) -> None:
             nonlocal status
@@ -79,13 +76,22 @@ class Gate:
                 status = message["status"]
             await send(message)
 
+        entered = self.enter()
         try:
-            await self._app(scope, receive, observed)
+            endpoint = self.direct.get(scope["path"])
+            if self.full and scope["path"] not in ALWAYS:
+                await send_problem(observed, PROBLEMS[BusyError])
+            elif endpoint is not None and scope["method"] in endpoint.methods:
+                route = scope["path"]
+                await endpoint(scope, receive, observed)
+            else:
+                await self._app(scope, receive, observed)
         except Exception as error:  # noqa: BLE001 (the framework has answered, and passes it on to be logged)
             problem = problem_of(error)
             if status == 0:
                 await send_problem(observed, problem)
-        return status
+        finally:
+            self.leave(entered, scope["method"], self._route_of.get(scope.get("endpoint"), route), status)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A start that fails is one line in the log, not a traceback."""

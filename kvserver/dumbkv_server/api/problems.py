@@ -37,6 +37,11 @@ class ProblemError(Exception):
     detail: str
     headers: Mapping[str, str] | None = None
 
+    @property
+    def closes(self) -> bool:
+        """Whether the connection cannot be used again."""
+        return self.headers is not None and "connection" in self.headers
+
     def body(self) -> bytes:
         """The problem as JSON."""
         return msgspec.json.encode(

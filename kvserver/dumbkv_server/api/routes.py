@@ -1,6 +1,6 @@
 """The calls on keys and databases: plain ASGI, as one request's way must be short."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from dumbkv_server.auth import Authenticator, ForbiddenError
-from dumbkv_server.limits import ENVELOPE_BYTES, JSON_EXPANSION, ClientGoneError, Limits
+from dumbkv_server.limits import ENVELOPE_BYTES, JSON_EXPANSION, Body, ClientGoneError, Limits
 from dumbkv_server.store import Condition
 from dumbkv_server.vault import Entry, Read, Remove, Vault, Write
 
@@ -58,6 +58,14 @@ class Call:
     body_bytes: int
 
 
+class Admitted(msgspec.Struct):
+    """A request whose header is all right: the call, what its token may do, and the room for its body."""
+
+    call: Call
+    scopes: frozenset[str]
+    body: Body
+
+
 class Endpoint:
     """The calls of one path, by method, each from a body to a body."""
 
@@ -65,30 +73,13 @@ class Endpoint:
         self._calls = calls
         self._authenticator = authenticator
         self._limits = limits
+        self.methods: Collection[str] = calls.keys()
 
-    @property
-    def methods(self) -> Collection[str]:
-        """The methods that it answers."""
-        return self._calls.keys()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request as the router passes it on."""
-        await self.serve(scope, receive, send)
-
-    async def serve(self, scope: Scope, receive: Receive, send: Send) -> int:
-        """Answer one request: the status, or 0 where the client left."""
-        try:
-            answer = await self._answer(scope, receive)
-        except ClientGoneError:
-            return 0
-        except Exception as error:  # noqa: BLE001 (whatever it is, the client gets a problem)
-            return await send_problem(send, problem_of(error))
-        return await send_json(scope, send, answer)
-
-    async def _answer(self, scope: Scope, receive: Receive) -> bytes:
-        call = self._calls[scope["method"]]
+    def admit(self, method: str, headers: Iterable[tuple[bytes, bytes]]) -> Admitted:
+        """Look at a request's header, whose names are in lower case; an error is a problem."""
+        call = self._calls[method]
         authorization = content_type = content_length = content_encoding = None
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name == b"authorization":
                 authorization = value
             elif name == b"content-type":
@@ -101,11 +92,28 @@ class Endpoint:
         if scopes.isdisjoint(call.scopes):
             raise ForbiddenError
         _check_media_type(content_type, content_encoding)
-        body = await self._limits.read_body(receive, content_length, call.body_bytes)
+        return Admitted(call, scopes, self._limits.body(content_length, call.body_bytes))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request of a server that passes it on as ASGI; an error is answered as its problem."""
         try:
-            return await call.answer(Incoming(body, scopes, scope.get("path_params", NO_PARAMETERS)))
-        finally:
-            self._limits.release(body)
+            admitted = self.admit(scope["method"], scope["headers"])
+            try:
+                await admitted.body.read(receive)
+                answer = await answer_to(admitted, scope.get("path_params", NO_PARAMETERS))
+            finally:
+                admitted.body.release()
+        except ClientGoneError:
+            return
+        except Exception as error:  # noqa: BLE001 (whatever it is, the client gets a problem)
+            await send_problem(send, problem_of(error))
+        else:
+            await send_json(send, answer)
+
+
+async def answer_to(admitted: Admitted, parameters: Mapping[str, str] = NO_PARAMETERS) -> bytes:
+    """The body of the answer to a request whose body has arrived; an error is a problem."""
+    return await admitted.call.answer(Incoming(admitted.body.whole(), admitted.scopes, parameters))
 
 
 class Calls:
