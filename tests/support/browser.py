@@ -7,8 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
+__all__ = ["Error"]
 PROGRAM = "/usr/bin/chromium"
 # A host that only this browser knows: to it, 127.0.0.1 by any other name is an unencrypted connection.
 UNENCRYPTED_HOST = "dumbkv.test"
@@ -59,12 +60,12 @@ class Visit:
         assert self.page.context.cookies() == []
         assert self.page.url == url
 
-    def check_accessibility(self) -> None:
-        """Axe finds nothing, and nothing has to be scrolled sideways."""
-        # Axe asks for lists of frames; the page has none, and its policy would refuse to make any.
+    def check_accessibility(self, state: str) -> None:
+        """Axe finds nothing, and nothing has to be scrolled sideways. `state` is for who reads a failure."""
         results = Axe().run(self.page)
-        assert results.violations_count == 0, results.generate_report()
-        assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert results.violations_count == 0, f"{state}: {results.generate_report()}"
+        width = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert width <= 0, f"{state}: {width} pixels too wide"
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 // The page itself: what is typed, asked for, shown and forgotten.
 const LAST_DATABASE = 2147483647;
 const ANOTHER = "another";
-// More is copied and edited, not shown, and typed, not listed: a browser takes seconds to lay it out.
+// A browser takes minutes to lay out a line of a mebibyte: what is longer is copied and put, not shown.
 const CHARACTERS_SHOWN = 64 * 1024;
 const DATABASES_LISTED = 1000;
 const IDLE_MILLISECONDS = 15 * 60 * 1000;
@@ -12,6 +12,7 @@ const MODES = {
   delete: { method: "DELETE", run: "Delete key" },
 };
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+let held = null; // The value to put, where it is too long for its field.
 let idle = 0;
 
 /** Do one thing at a time: a second Enter or click before it is done is nothing. */
@@ -191,7 +192,7 @@ function operation() {
     body.database = whole(number, 0, LAST_DATABASE, `Give a whole number from 0 to ${LAST_DATABASE}.`);
   }
   if (mode() === "get") return body;
-  if (mode() === "put") Object.assign(body, { value: value.value, ttl: seconds() });
+  if (mode() === "put") Object.assign(body, { value: held ?? value.value, ttl: seconds() });
   if (condition.value === "absent") body.if_absent = true;
   if (condition.value === "revision") {
     body.if_revision = whole(revision, 1, Number.MAX_SAFE_INTEGER, "Give a whole number above 0.");
@@ -224,9 +225,19 @@ function confirmed(from) {
   });
 }
 
+/** The value to put: in its field, or beside it where it is too long. */
+function setValue(text) {
+  held = text.length > CHARACTERS_SHOWN ? text : null;
+  value.value = held === null ? text : "";
+  value.readOnly = held !== null;
+  const told = `${count(text.length, "character")}, too many to show here: put as they are. Clear removes them.`;
+  const changed = value.value === text ? "" : "Its line ends were CRLF; put from here they are LF.";
+  element("value-hint").textContent = held === null ? changed : told;
+}
+
 function clearValue() {
-  for (const field of [value, ttl, condition, revision]) field.value = "";
-  element("value-hint").textContent = "";
+  for (const field of [ttl, condition, revision]) field.value = "";
+  setValue("");
   mask(value, true);
   refresh();
 }
@@ -338,13 +349,12 @@ function edit() {
   const { value: text, revision: seen, expires_at: expires } = entry;
   clearResult();
   form.elements.mode.value = "put";
-  value.value = text;
+  setValue(text);
   ttl.value = expires ? Math.max(1, Math.ceil((new Date(expires) - Date.now()) / 1000)) : "";
   if (expires) unit.value = "1";
   condition.value = "revision";
   revision.value = seen;
   refresh();
-  element("value-hint").textContent = value.value === text ? "" : "Its line ends were CRLF; put from here they are LF.";
   value.focus();
 }
 
@@ -368,6 +378,13 @@ form.addEventListener("input", (event) => {
   event.target.removeAttribute("aria-invalid");
   if ([key, database, number].includes(event.target)) clearResult();
 });
+value.addEventListener("paste", (event) => {
+  const pasted = event.clipboardData.getData("text/plain");
+  const text = value.value.slice(0, value.selectionStart) + pasted + value.value.slice(value.selectionEnd);
+  if (held === null && text.length <= CHARACTERS_SHOWN) return;
+  event.preventDefault();
+  setValue(text);
+});
 for (const button of document.querySelectorAll("[data-masks]")) {
   const field = element(button.dataset.masks);
   button.addEventListener("click", () => mask(field, button.textContent === "Hide"));
@@ -382,7 +399,10 @@ SHORTCUTS.s.addEventListener("click", () => maskEntry(!element("shown").hidden))
 SHORTCUTS.c.addEventListener("click", copy);
 SHORTCUTS.e.addEventListener("click", edit);
 result.addEventListener("keydown", (event) => {
-  if (entry && !event.ctrlKey && !event.metaKey && !event.altKey) SHORTCUTS[event.key.toLowerCase()]?.click();
+  const button = entry && !event.ctrlKey && !event.metaKey && !event.altKey && SHORTCUTS[event.key.toLowerCase()];
+  if (!button) return;
+  event.preventDefault(); // The letter is not typed where the focus goes.
+  button.click();
 });
 document.addEventListener("keydown", (event) => {
   stayAwake();
