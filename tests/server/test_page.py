@@ -1,4 +1,4 @@
-"""The page at / in a real browser: every flow, by keyboard too, and what it must never keep, show or ask for."""
+"""The page at / in a real browser: every flow, by keyboard too, and what it must never keep or show."""
 
 import re
 import signal
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.slow
 TOKENS = {"read": "token-r", "write": "token-w", "admin": "token-a"}
 VALUE = "a value to keep"
 MEBIBYTE = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium.running() as running:
-        yield running
 
 
 def write_tokens(path: Path, tokens: dict[str, str]) -> None:

@@ -22,12 +22,6 @@ TOKEN = "token"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium.running() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def guarded(
     shared_settings: Environment, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[server.Process]:

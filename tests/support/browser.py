@@ -1,4 +1,4 @@
-"""Debian's Chromium as a visitor of the server's pages: what a page complains of and asks for is collected."""
+"""Debian's Chromium as a visitor of the server's pages: what a page complains of and asks for is kept."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 __all__ = ["Error"]
@@ -28,7 +28,7 @@ REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) => {
 });"""
 KEPT = """async () => ({
   local: localStorage.length, session: sessionStorage.length, cookie: document.cookie,
-  databases: (await indexedDB.databases?.() ?? []).length, caches: self.caches ? (await caches.keys()).length : 0,
+  databases: (await indexedDB.databases()).length, caches: (await caches.keys()).length,
 })"""
 NOTHING_KEPT = {"local": 0, "session": 0, "cookie": "", "databases": 0, "caches": 0}
 
