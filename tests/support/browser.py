@@ -37,7 +37,12 @@ NOTHING_KEPT = {"local": 0, "session": 0, "cookie": "", "databases": 0, "caches"
 def running() -> Iterator[Browser]:
     """A headless Chromium. It can be used by sync tests only, and until the end of their module."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=PROGRAM, args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(
+            executable_path=PROGRAM,
+            args=list(ARGUMENTS),
+            # Pages that were left are kept to go back to, as in anybody's browser.
+            ignore_default_args=["--disable-back-forward-cache"],
+        )
         yield browser
         browser.close()
 
