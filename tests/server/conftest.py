@@ -8,10 +8,8 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from playwright.sync_api import Browser
 from psycopg import sql
 
-from tests.support import browser as chromium
 from tests.support import postgres, server
 from tests.support.server import Environment
 
@@ -93,10 +91,3 @@ def own_postgres_database(own_postgres: postgres.Server) -> Iterator[Environment
     """Settings for an empty database of that PostgreSQL."""
     with new_database(own_postgres.uri) as environment:
         yield environment
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A Chromium. Only modules whose tests are all synchronous can have one."""
-    with chromium.running() as running:
-        yield running

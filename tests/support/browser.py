@@ -59,6 +59,8 @@ class Visit:
 
     def check(self, url: str) -> None:
         """Nothing was complained of, no other host was asked, and the browser was given nothing to keep."""
+        # To evaluate has no limit of its own: a page that hangs would hang the test.
+        self.page.wait_for_function("true")
         assert self.complaints == []
         assert {urlsplit(address).netloc for _, address in self.requests} == {urlsplit(url).netloc}
         assert self.page.evaluate(KEPT) == NOTHING_KEPT

@@ -40,6 +40,7 @@ async function ask(method, path, body) {
   try {
     response = await fetch(path, options);
     answer = await response.json();
+    if (!response.ok && !answer.detail) throw new TypeError("This is not the server's.");
   } catch {
     throw new Refusal(unanswered(response, method === "PUT" || method === "DELETE"));
   } finally {
@@ -52,7 +53,7 @@ async function ask(method, path, body) {
 function unanswered(response, writes) {
   const outcome = writes ? " The write may be done or not: get the key to see." : "";
   if (waiting.signal.aborted) return `Cancelled.${outcome}`;
-  if (response) return `Something before the server answered (${response.status}): look there.${outcome}`;
+  if (response) return `Something in front of the server answered ${response.status}: look there.${outcome}`;
   return `The server does not answer. Check that its address can be reached from here, then try again.${outcome}`;
 }
 

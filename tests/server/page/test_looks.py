@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,24 +11,13 @@ from playwright.sync_api import Browser, Page, expect
 from tests.support import browser as chromium
 from tests.support import server
 from tests.support.browser import UNENCRYPTED_HOST, Visit
+from tests.support.page import TOKENS
 from tests.support.server import Environment
 
 pytestmark = pytest.mark.slow
 
 SCHEMES = ("light", "dark")
 WIDTHS = (1280, 375, 320)
-TOKEN = "token"
-
-
-@pytest.fixture(scope="module")
-def guarded(
-    shared_settings: Environment, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[server.Process]:
-    folder = tmp_path_factory.mktemp("looks")
-    (folder / "tokens").write_text(f"n admin sha256:{sha256(TOKEN.encode()).hexdigest()}")
-    environment = {**shared_settings, "DUMBKV_AUTH_TOKENS_FILE": str(folder / "tokens")}
-    with server.running(folder / "log", environment) as process:
-        yield process
 
 
 def submit(page: Page, label: str, text: str) -> None:
@@ -47,7 +35,7 @@ def states(page: Page, key: str) -> Iterator[str]:
     submit(page, "Token", "wrong")
     expect(page.locator("[aria-invalid]")).to_have_count(1)
     yield "the token is refused"
-    submit(page, "Token", TOKEN)
+    submit(page, "Token", TOKENS["admin"])
     expect(page.get_by_label("Key", exact=True)).to_be_focused()
     yield "ready"
     submit(page, "Key", key)

@@ -1,11 +1,6 @@
 """The page at / in a real browser: every flow, by keyboard too, and what it must never keep or show."""
 
 import re
-import signal
-from collections.abc import Iterator
-from hashlib import sha256
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -13,96 +8,22 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support import browser as chromium
 from tests.support import server
-from tests.support.browser import UNENCRYPTED_HOST, Visit
-from tests.support.eventually import eventually
-from tests.support.server import Environment
+from tests.support.browser import Visit
+from tests.support.page import (
+    TOKENS,
+    VALUE,
+    get,
+    give_token,
+    paste,
+    press,
+    put,
+    read,
+    the_error_of,
+)
 
 pytestmark = pytest.mark.slow
 
-TOKENS = {"read": "token-r", "write": "token-w", "admin": "token-a"}
-VALUE = "a value to keep"
 MEBIBYTE = 1024 * 1024
-
-
-def write_tokens(path: Path, tokens: dict[str, str]) -> None:
-    hashed = {scope: sha256(token.encode()).hexdigest() for scope, token in tokens.items()}
-    path.write_text("\n".join(f"n {scope} sha256:{digest}" for scope, digest in hashed.items()))
-
-
-@pytest.fixture(scope="module")
-def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("page") / "tokens"
-    write_tokens(path, TOKENS)
-    return path
-
-
-@pytest.fixture(scope="module")
-def guarded(shared_settings: Environment, token_file: Path) -> Iterator[server.Process]:
-    environment = {**shared_settings, "DUMBKV_AUTH_TOKENS_FILE": str(token_file)}
-    with server.running(token_file.with_name("log"), environment) as process:
-        yield process
-
-
-@pytest.fixture
-def api(guarded: server.Process) -> Iterator[httpx.Client]:
-    with guarded.client(TOKENS["admin"]) as client:
-        yield client
-
-
-@pytest.fixture
-def visit(browser: Browser, guarded: server.Process) -> Iterator[Visit]:
-    """The page as it opens. At the end, whatever happened: nothing complained, leaked or stayed."""
-    with chromium.visiting(browser, permissions=["clipboard-read", "clipboard-write"]) as visit:
-        visit.page.goto(f"{guarded.url}/")
-        yield visit
-        visit.check(f"{guarded.url}/")
-
-
-@pytest.fixture
-def page(visit: Visit) -> Page:
-    """The page after the token was given."""
-    give_token(visit.page)
-    return visit.page
-
-
-def give_token(page: Page, scope: str = "admin") -> None:
-    page.get_by_label("Token", exact=True).fill(TOKENS[scope])
-    page.keyboard.press("Enter")
-    expect(page.get_by_label("Key", exact=True)).to_be_focused()
-
-
-def press(page: Page, *keys: str) -> None:
-    for key in keys:
-        page.keyboard.press(key)
-
-
-def get(page: Page, key: str) -> None:
-    page.get_by_label("Key", exact=True).fill(key)
-    page.keyboard.press("Enter")
-
-
-def put(api: httpx.Client, key: str, value: str = VALUE, **options: Any) -> int:
-    revision: int = api.put("/kv", json={"key": key, "value": value, **options}).json()["revision"]
-    return revision
-
-
-def paste(page: Page, label: str, text: str) -> None:
-    page.evaluate("(text) => navigator.clipboard.writeText(text)", text)
-    page.get_by_label(label, exact=True).focus()
-    press(page, "Control+v")
-
-
-def read(api: httpx.Client, key: str, database: int = 0) -> dict[str, Any]:
-    entry: dict[str, Any] = api.post("/kv", json={"key": key, "database": database}).json()
-    return entry
-
-
-def the_error_of(page: Page, label: str) -> str:
-    """The text that the field, which has the focus, is described and marked as wrong by."""
-    field = page.get_by_label(label, exact=True)
-    expect(field).to_be_focused()
-    expect(field).to_have_attribute("aria-invalid", "true")
-    return page.locator(f"#{field.get_attribute('id')}-error").inner_text()
 
 
 def test_every_flow_by_keyboard_alone(visit: Visit, api: httpx.Client, key: str) -> None:
@@ -209,25 +130,6 @@ def test_a_value_is_text_whatever_is_in_it(page: Page, api: httpx.Client, key: s
     assert page.locator("#shown").evaluate("(shown) => shown.textContent") == markup
 
 
-def test_over_plain_http_it_warns_and_still_copies(
-    browser: Browser, guarded: server.Process, api: httpx.Client, key: str
-) -> None:
-    put(api, key)
-    url = guarded.url.replace("127.0.0.1", UNENCRYPTED_HOST)
-    with chromium.visiting(browser) as visit:
-        page = visit.page
-        page.goto(f"{url}/")
-        expect(page.get_by_text("This connection is not encrypted")).to_be_visible()
-        give_token(page)
-        get(page, key)
-        expect(page.get_by_role("region", name="Found")).to_be_focused()
-        press(page, "c")
-        expect(page.get_by_role("status")).to_have_text("Copied.")
-        page.get_by_label("Key", exact=True).fill("")
-        press(page, "Control+v")
-        expect(page.get_by_label("Key", exact=True)).to_have_value(VALUE)
-
-
 def test_a_database_is_picked_from_the_list_or_typed(page: Page, api: httpx.Client, key: str) -> None:
     put(api, key, "of seven", database=7)
     page.get_by_role("button", name="Forget token").click()
@@ -314,57 +216,6 @@ def test_a_key_that_is_not_there_and_conditions(page: Page, api: httpx.Client, k
     assert read(api, key)["value"] == VALUE
 
 
-def test_while_the_server_is_asked_it_is_asked_once(
-    visit: Visit, guarded: server.Process, api: httpx.Client, key: str
-) -> None:
-    page = visit.page
-    give_token(page)
-    page.get_by_role("radio", name="Put").check(force=True)
-    page.get_by_label("Value", exact=True).fill(VALUE)
-    form = page.locator("#form")
-    guarded.popen.send_signal(signal.SIGSTOP)
-    try:
-        get(page, key)
-        expect(form).to_have_attribute("aria-busy", "true")
-        expect(page.get_by_role("status")).to_have_text("Waiting for the server.")
-        page.get_by_role("button", name="Put value").click(force=True)
-        press(page, "Control+Enter")
-        assert [method for method, _ in visit.requests].count("PUT") == 1
-    finally:
-        guarded.popen.send_signal(signal.SIGCONT)
-    expect(page.get_by_role("region", name="Stored durably")).to_be_focused()
-    expect(form).to_have_attribute("aria-busy", "false")
-    assert [method for method, _ in visit.requests].count("PUT") == 1
-    guarded.popen.send_signal(signal.SIGSTOP)
-    try:
-        page.get_by_label("Value", exact=True).fill("another")
-        get(page, key)
-        expect(form).to_have_attribute("aria-busy", "true")
-        press(page, "Escape")
-        expect(page.get_by_role("alert")).to_contain_text("Cancelled. The write may be done or not")
-    finally:
-        guarded.popen.send_signal(signal.SIGCONT)
-
-
-def test_a_server_that_is_gone_is_told_with_what_to_do(
-    browser: Browser, tmp_path: Path, database: Environment
-) -> None:
-    with (
-        server.running(tmp_path / "log", database) as process,
-        chromium.visiting(browser) as visit,
-    ):
-        page = visit.page
-        page.goto(f"{process.url}/")
-        expect(page.get_by_label("Key", exact=True)).to_be_focused()
-        process.stop()
-        get(page, "k")
-        expect(page.get_by_role("alert")).to_have_text(re.compile("does not answer. Check .* then try again"))
-        page.get_by_role("radio", name="Put").check(force=True)
-        press(page, "Enter")
-        expect(page.get_by_role("alert")).to_contain_text("The write may be done or not")
-        visit.check(f"{process.url}/")
-
-
 def test_a_value_as_large_as_it_may_be(page: Page, api: httpx.Client, key: str) -> None:
     """One line of a mebibyte: in a text field, a browser lays it out for most of a minute."""
     large = "v" * MEBIBYTE
@@ -394,32 +245,6 @@ def test_a_value_as_large_as_it_may_be(page: Page, api: httpx.Client, key: str) 
     assert read(api, key)["value"] == large
 
 
-def test_a_token_that_is_lost_is_asked_for_again(
-    visit: Visit, api: httpx.Client, token_file: Path, key: str
-) -> None:
-    page = visit.page
-    put(api, key)
-    give_token(page, "read")
-    get(page, key)
-    page.get_by_role("region", name="Found").press("s")
-    write_tokens(token_file, {scope: token for scope, token in TOKENS.items() if scope != "read"})
-    try:
-        headers = {"Authorization": f"Bearer {TOKENS['read']}"}
-        eventually(lambda: api.get("/databases", headers=headers).status_code == 401, "the token is refused")
-        page.get_by_role("radio", name="Get").press("Enter")
-        expect(page.locator("[aria-invalid]")).to_have_count(1)
-        assert "takes the former one no longer" in the_error_of(page, "Token")
-        assert VALUE not in page.content()
-        give_token(page)
-        expect(page.get_by_label("Key", exact=True)).to_have_value(key)
-        press(page, "Enter")
-        expect(page.get_by_role("region", name="Found")).to_be_focused()
-    finally:
-        write_tokens(token_file, TOKENS)
-        headers = {"Authorization": f"Bearer {TOKENS['read']}"}
-        eventually(lambda: api.get("/databases", headers=headers).status_code == 200, "the token is taken")
-
-
 @pytest.mark.parametrize("token", ["wrong", "two words", "schlüssel", ""])
 def test_a_token_that_is_none_is_refused_beside_its_field(visit: Visit, token: str) -> None:
     visit.page.get_by_label("Token", exact=True).fill(token)
@@ -443,53 +268,3 @@ def test_without_authentication_no_token_is_asked_for(
         expect(page.get_by_role("region", name="Stored durably")).to_be_focused()
         assert read(client, key)["value"] == VALUE
         visit.check(f"{shared.url}/")
-
-
-@pytest.mark.parametrize("leave", ["reload", "back", "forget", "idle"])
-def test_a_page_that_is_left_forgets_all(visit: Visit, api: httpx.Client, key: str, leave: str) -> None:
-    page = visit.page
-    if leave == "idle":
-        page.clock.install()
-        page.reload()
-    put(api, key)
-    give_token(page)
-    get(page, key)
-    page.get_by_role("region", name="Found").press("s")
-    expect(page.locator("#shown")).to_have_text(VALUE)
-    if leave == "reload":
-        page.reload()
-    elif leave == "back":
-        page.evaluate("self.kept = true")
-        page.goto(page.url + "livez")
-        page.go_back(wait_until="commit")
-        expect(page.get_by_label("Token", exact=True)).to_be_focused()
-        assert page.evaluate("self.kept"), "the browser loaded the page anew"
-    elif leave == "forget":
-        page.get_by_role("button", name="Forget token").click()
-    else:
-        page.clock.fast_forward("15:01")
-    expect(page.get_by_label("Token", exact=True)).to_be_focused()
-    for secret in ("token", "key", "value", "number", "revision"):
-        expect(page.locator(f"#{secret}")).to_have_value("" if secret != "number" else "0")
-    assert VALUE not in page.content()
-    get_again = "fetch('/kv', {method: 'POST', body: '{}'}).then((response) => response.status)"
-    assert page.evaluate(get_again) == 401
-
-
-def test_nothing_can_be_injected(browser: Browser, guarded: server.Process) -> None:
-    with chromium.visiting(browser) as visit:
-        page = visit.page
-        page.goto(f"{guarded.url}/")
-        for attempt in (
-            "document.body.innerHTML = '<b>markup</b>'",
-            "document.body.append(Object.assign(document.createElement('script'), {text: 'self.ran = 1'}))",
-            "trustedTypes.createPolicy('mine', {})",
-        ):
-            with pytest.raises(chromium.Error, match="TypeError"):
-                page.evaluate(attempt)
-        page.evaluate("document.body.append(document.createElement('iframe'), new Image())")
-        page.evaluate("document.body.lastChild.src = '/livez'")
-        expect(page.locator("iframe")).to_have_count(1)
-        assert page.evaluate("self.ran") is None
-        assert any(text.startswith("violated: require-trusted-types-for") for text in visit.complaints)
-        eventually(lambda: any("img-src" in text for text in visit.complaints), "the image is refused")
