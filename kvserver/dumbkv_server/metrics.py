@@ -55,6 +55,14 @@ class Metrics:
         self.database_up = Gauge(
             "dumbkv_database_up", "Whether the database answered last time", registry=registry
         )
+        self.damaged_values = Counter(
+            "dumbkv_damaged_values",
+            "Answers refused because a stored value is not what was stored",
+            registry=registry,
+        )
+        self._authentication_failures = Counter(
+            "dumbkv_authentication_failures", "Requests without a known token", ["reason"], registry=registry
+        )
         Info("dumbkv_build", "The running version", registry=registry).info({"version": __version__})
         # The children of a label set are looked up once: that lookup costs more than the counting.
         self._requests_of = cache(self._requests.labels)
@@ -64,6 +72,10 @@ class Metrics:
         """Count one answered request. `method` and `route` come from closed sets."""
         self._requests_of(method, route, status).inc()
         self._duration_of(method, route).observe(seconds)
+
+    def authentication_failure(self, reason: str) -> None:
+        """Count one request that was not let in. `reason` comes from a closed set."""
+        self._authentication_failures.labels(reason).inc()
 
     def commit(self, size: int, seconds: float) -> None:
         """Count one commit of `size` writes."""

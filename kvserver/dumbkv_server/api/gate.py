@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dumbkv_server.crypto import CannotOpenError
 from dumbkv_server.limits import BusyError, ClientGoneError
 from dumbkv_server.metrics import Metrics
 from dumbkv_server.store import StoreStartError
@@ -63,6 +64,9 @@ class Gate:
         except ClientGoneError:
             pass
         except Exception as error:  # noqa: BLE001 (the outermost place: whatever it is, the client gets a problem)
+            if isinstance(error, CannotOpenError):
+                self._metrics.damaged_values.inc()
+                log.error("a value was not answered: %s", error)
             problem = from_error(error) or _unexpected(error)
             if status == 0:
                 await send_problem(observed, problem)

@@ -9,7 +9,7 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from dumbkv_server.auth import Authenticator, ForbiddenError
+from dumbkv_server.auth import Authenticator, ForbiddenError, UnauthenticatedError
 from dumbkv_server.limits import ENVELOPE_BYTES, JSON_EXPANSION, ClientGoneError, Limits
 from dumbkv_server.store import Condition
 from dumbkv_server.vault import Entry, Read, Remove, Vault, Write
@@ -28,6 +28,7 @@ from .types import (
     GetRequest,
     GetResponse,
     NoValue,
+    PepperKeys,
     PutRequest,
     PutResponse,
 )
@@ -79,7 +80,11 @@ class Endpoint:
                 content_length = value
             elif name == b"content-encoding":
                 content_encoding = value
-        scopes = self._authenticator.scopes(authorization)
+        try:
+            scopes = self._authenticator.scopes(authorization)
+        except UnauthenticatedError as error:
+            await self._authenticator.refuse(error)
+            raise
         if scopes.isdisjoint(call.scopes):
             raise ForbiddenError
         _check_media_type(content_type, content_encoding)
@@ -130,8 +135,10 @@ class Calls:
 
     async def databases(self, _: Incoming) -> bytes:
         """GET /databases."""
-        counts = sorted((await self._vault.databases()).items())
-        return ENCODER.encode(DatabasesResponse([DatabaseKeys(*count) for count in counts]))
+        counts = await self._vault.counts()
+        databases = [DatabaseKeys(*count) for count in sorted(counts.databases.items())]
+        peppers = [PepperKeys(*count) for count in sorted(counts.peppers.items())]
+        return ENCODER.encode(DatabasesResponse(databases, peppers))
 
     async def drop(self, incoming: Incoming) -> bytes:
         """DELETE /databases/{database}."""

@@ -1,9 +1,10 @@
 """The one interface to a database. No HTTP and no cryptography: addresses in, sealed bytes out."""
 
+import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -153,6 +154,14 @@ class ConditionError(Exception):
         self.index = index
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many keys there are: by database where it has any, and by each pepper that may have rows."""
+
+    databases: dict[int, int]
+    peppers: dict[int, int]
+
+
 Operation = KeyOperation | Transaction | Rewrite
 Result = int | bool | Found | None
 Outcome = Result | Conflict | Excess | tuple[Result, ...]
@@ -175,6 +184,8 @@ class Store(ABC):
     def __init__(self, metrics: Metrics, *, max_waiting_writes: int, readers: int = 1) -> None:
         self.metrics = metrics
         self._failure: str | None = None
+        self.broken = asyncio.Event()
+        """Set when only a restart of the process can help."""
         self._writes = Batcher[Operation, Outcome](
             self._commit, limit=max_waiting_writes, on_length=metrics.write_queue_length.set
         )
@@ -264,8 +275,16 @@ class Store(ABC):
         """Whether there is a table of the original DumbKV: its rows have no revision until they are read."""
 
     @abstractmethod
-    async def databases(self) -> dict[int, int]:
-        """How many keys each database has that has any; what expired does not count."""
+    async def admit(self, fingerprints: Mapping[int, bytes]) -> None:
+        """Use these peppers from now on, and record durably that rows will be under the first of them.
+
+        StoreStartError where the database needs others: then the former ones stay. No operation may be under
+        way, as its address has the places of the former ones.
+        """
+
+    @abstractmethod
+    async def counts(self) -> Counts:
+        """How many keys there are; what expired does not count."""
 
     @abstractmethod
     async def drop(self, database: int) -> int:

@@ -21,6 +21,7 @@ from dumbkv_server.metrics import Metrics
 from . import (
     SWEPT_AT_ONCE,
     Address,
+    Counts,
     Found,
     LegacyRow,
     Operation,
@@ -80,6 +81,13 @@ DELETE_EXPIRED = """DELETE FROM dumbkv_rows WHERE row_id IN
     (SELECT row_id FROM dumbkv_rows WHERE expires_at <= %s LIMIT %s)"""
 COUNT = """SELECT database, count(*) FROM dumbkv_rows
     WHERE expires_at IS NULL OR expires_at > %s GROUP BY database"""
+META = "SELECT name, value FROM dumbkv_meta"
+FORGET = "DELETE FROM dumbkv_meta WHERE name = %s"
+# The second byte of a blob is the number of its pepper (crypto.py).
+HAS_ROWS_UNDER = """SELECT EXISTS (SELECT FROM dumbkv_rows
+    WHERE substr(blob, 2, 1) = %s AND (expires_at IS NULL OR expires_at > %s))"""
+COUNT_PEPPERS = """SELECT substr(blob, 2, 1), count(*) FROM dumbkv_rows
+    WHERE expires_at IS NULL OR expires_at > %s GROUP BY 1"""
 # What expired is removed first, so that it does not count.
 DROP_EXPIRED = "DELETE FROM dumbkv_rows WHERE database = %s AND expires_at <= %s"
 DROP = "DELETE FROM dumbkv_rows WHERE database = %s"
@@ -194,20 +202,52 @@ class PostgresStore(Store):
             self._prepared = False
             raise StoreUnavailableError(_reason(error)) from error
 
+    async def admit(self, fingerprints: Mapping[int, bytes]) -> None:
+        """Use these peppers from now on; StoreStartError where the database needs others."""
+        former, self._fingerprints, self._prepared = self._fingerprints, fingerprints, False
+        try:
+            async with self._connection():
+                pass
+        except BaseException:
+            self._fingerprints, self._prepared = former, False
+            raise
+
     async def _prepare(self, connection: Connection) -> None:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
-            for statement in SCHEMA:
-                await connection.execute(statement)
-            cursor = await connection.execute("SELECT name, value FROM dumbkv_meta")
-            meta = {str(name): cast("bytes", value) for name, value in await cursor.fetchall()}
-            for name, value in schema.settle(meta, self._fingerprints).items():
-                await connection.execute(
-                    "INSERT INTO dumbkv_meta (name, value) VALUES (%s, %s)", (name, value)
-                )
+            await _create_tables(connection)
+            await self._settle(connection)
             cursor = await connection.execute(LEGACY_COLUMNS, (legacy.TABLE,))
             self._has_legacy = {str(name) for (name,) in await cursor.fetchall()} >= legacy.COLUMNS
         self._prepared = True
+
+    async def _settle(self, connection: Connection) -> None:
+        meta = await _meta(await connection.execute(META))
+        new = schema.settle(meta, self._fingerprints)
+        gone = schema.not_given(meta, self._fingerprints)
+        if new or gone:
+            # Nobody writes while the record changes: each writer looks at it when it has the turn.
+            await connection.execute(TAKE_REVISIONS, (0,))
+        for name, value in new.items():
+            await connection.execute("INSERT INTO dumbkv_meta (name, value) VALUES (%s, %s)", (name, value))
+        for number in gone:
+            # All rows are looked at, once: when a pepper was taken out.
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            cursor = await connection.execute(HAS_ROWS_UNDER, (bytes((number,)), milliseconds()))
+            if (await cursor.fetchone() or (True,))[0]:
+                raise schema.still_needed(number)
+            log.info("no row is left under pepper %d, and it was not given: it is forgotten", number)
+            await connection.execute(FORGET, (schema.name_of(number),))
+
+    async def _check_peppers(self, meta: Cursor) -> None:
+        """StoreUnavailableError where another process writes under a pepper that this one was not given.
+
+        It would answer 'not found' for what is there. It looks at its pepper file each second, and serves
+        again with the pepper in it.
+        """
+        if not schema.agrees(await _meta(meta), self._fingerprints):
+            self._prepared = False
+            raise StoreUnavailableError("another process uses other peppers on this database")
 
     @asynccontextmanager
     async def _use(self) -> AsyncIterator[Connection]:
@@ -222,17 +262,27 @@ class PostgresStore(Store):
             self._failed(error.reason)
             raise
 
-    async def databases(self) -> dict[int, int]:
-        """How many keys each database has that has any; what expired does not count."""
+    async def counts(self) -> Counts:
+        """How many keys there are; what expired does not count."""
+        now = milliseconds()
         async with self._use() as connection, connection.transaction():
-            cursor = await connection.execute(COUNT, (milliseconds(),))
-            rows = await cursor.fetchall()
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            rows = await (await connection.execute(COUNT, (now,))).fetchall()
+            peppers = dict.fromkeys(schema.peppers(await _meta(await connection.execute(META))), 0)
+            counts = dict(cast("list[tuple[int, int]]", rows))
+            if len(peppers) == 1:
+                # The usual case, in which no value has to be looked at.
+                peppers = dict.fromkeys(peppers, sum(counts.values()))
+            else:
+                rows = await (await connection.execute(COUNT_PEPPERS, (now,))).fetchall()
+                peppers.update(
+                    (number[0], keys) for number, keys in cast("list[tuple[bytes, int]]", rows) if number
+                )
             if self._has_legacy:
-                rows += await (await connection.execute(legacy.COUNT)).fetchall()
-        counts: dict[int, int] = {}
-        for database, keys in cast("list[tuple[int, int]]", rows):
-            counts[database] = counts.get(database, 0) + keys
-        return counts
+                rows = await (await connection.execute(legacy.COUNT)).fetchall()
+                for database, keys in cast("list[tuple[int, int]]", rows):
+                    counts[database] = counts.get(database, 0) + keys
+        return Counts(counts, peppers)
 
     async def drop(self, database: int) -> int:
         """Delete all keys of a database in one transaction: how many there were."""
@@ -279,10 +329,12 @@ class PostgresStore(Store):
         async with connection.pipeline():
             await connection.execute("BEGIN")
             cursor = await connection.execute(TAKE_REVISIONS, (needed,))
+            meta = await connection.execute(META)
             rows = await self._send_look_up(connection, addresses) if addresses else None
             taken = await cursor.fetchone()
             if taken is None:
                 raise StoreUnavailableError("the table dumbkv_revision is empty: restore it from a backup")
+        await self._check_peppers(meta)
         stored = await _choose(addresses, rows)
         found = {
             address.row_ids[0]: row for address, row in zip(addresses, stored, strict=True) if row is not None
@@ -321,7 +373,10 @@ class PostgresStore(Store):
                     await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                     rows = await self._send_look_up(connection, addresses)
                     await connection.execute("COMMIT")
-            found = iter(await _choose(addresses, rows))
+            chosen = await _choose(addresses, rows)
+            if None in chosen:
+                await self._check_peppers(await connection.execute(META))
+        found = iter(chosen)
         return [None if address is None else next(found) for address in batch]
 
     async def _send_look_up(
@@ -334,6 +389,22 @@ class PostgresStore(Store):
             return cursor, None
         keys = ([address.database for address in addresses], [address.legacy_key for address in addresses])
         return cursor, await connection.execute(SELECT_LEGACY, keys)
+
+
+async def _create_tables(connection: Connection) -> None:
+    try:
+        async with connection.transaction():
+            for statement in SCHEMA:
+                await connection.execute(statement)
+    except psycopg.errors.InsufficientPrivilege:
+        # An administrator may have made them, for a role that may only use them.
+        row = await (await connection.execute("SELECT to_regclass('dumbkv_meta')")).fetchone()
+        if row is None or row[0] is None:
+            raise
+
+
+async def _meta(cursor: Cursor) -> dict[str, bytes]:
+    return {str(name): cast("bytes", value) for name, value in await cursor.fetchall()}
 
 
 async def _choose(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dumbkv_server import auth
+from dumbkv_server import files
 from dumbkv_server.auth import (
     Authenticator,
     ForbiddenError,
@@ -90,7 +90,7 @@ def test_a_file_without_a_token_is_refused() -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the file with each request, so that no test waits."""
-    monkeypatch.setattr(auth, "SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(files, "SECONDS_BETWEEN_LOOKS", 0.0)
 
 
 @pytest.mark.usefixtures("at_once")
