@@ -120,6 +120,9 @@ class PostgresStore(Store):
         self._timeout = statement_timeout
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._prepared = False
+        # Only who was just given its peppers looks whether one that it lacks is still needed: a process that
+        # lags behind the others does not, as they write meanwhile.
+        self._may_forget = True
         self._has_legacy = False
 
     @property
@@ -205,6 +208,7 @@ class PostgresStore(Store):
     async def admit(self, fingerprints: Mapping[int, bytes]) -> None:
         """Use these peppers from now on; StoreStartError where the database needs others."""
         former, self._fingerprints, self._prepared = self._fingerprints, fingerprints, False
+        self._may_forget = True
         try:
             async with self._connection():
                 pass
@@ -225,19 +229,23 @@ class PostgresStore(Store):
         meta = await _meta(await connection.execute(META))
         new = schema.settle(meta, self._fingerprints)
         gone = schema.not_given(meta, self._fingerprints)
+        if gone and not self._may_forget:
+            raise schema.still_needed(gone[0])
         if new or gone:
             # Nobody writes while the record changes: each writer looks at it when it has the turn.
             await connection.execute(TAKE_REVISIONS, (0,))
         for name, value in new.items():
             await connection.execute("INSERT INTO dumbkv_meta (name, value) VALUES (%s, %s)", (name, value))
         for number in gone:
-            # All rows are looked at, once: when a pepper was taken out.
+            # All rows are looked at, only when a pepper was taken out.
             await connection.execute("SET LOCAL statement_timeout = 0")
             cursor = await connection.execute(HAS_ROWS_UNDER, (bytes((number,)), milliseconds()))
             if (await cursor.fetchone() or (True,))[0]:
+                self._may_forget = False
                 raise schema.still_needed(number)
             log.info("no row is left under pepper %d, and it was not given: it is forgotten", number)
             await connection.execute(FORGET, (schema.name_of(number),))
+        self._may_forget = False
 
     async def _check_peppers(self, meta: Cursor) -> None:
         """StoreUnavailableError where another process writes under a pepper that this one was not given.
@@ -245,9 +253,12 @@ class PostgresStore(Store):
         It would answer 'not found' for what is there. It looks at its pepper file each second, and serves
         again with the pepper in it.
         """
-        if not schema.agrees(await _meta(meta), self._fingerprints):
+        record = await _meta(meta)
+        if not schema.agrees(record, self._fingerprints):
             self._prepared = False
-            raise StoreUnavailableError("another process uses other peppers on this database")
+            lacking = schema.not_given(record, self._fingerprints)
+            told = f"pepper {lacking[0]}, which was not given to this one" if lacking else "other peppers"
+            raise StoreUnavailableError(f"another process writes under {told}")
 
     @asynccontextmanager
     async def _use(self) -> AsyncIterator[Connection]:
