@@ -21,8 +21,12 @@ NODE = {
 }
 CONTROL_PLANE = {"ip": "iproute2", "/usr/bin/unshare": "util-linux", "nsenter": "util-linux"}
 IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
-# The server's tests run on a real PostgreSQL, the alerts' on Prometheus' own tool.
-TESTS = {"/usr/lib/postgresql": "postgresql", "promtool": "prometheus"}
+# The server's tests run on a real PostgreSQL and compile what makes a disk fail; the alerts' on Prometheus' own
+# tool.
+TESTS = {"/usr/lib/postgresql": "postgresql", "promtool": "prometheus"} | {
+    "gcc": "gcc",
+    "/usr/include/stdio.h": "libc6-dev",
+}
 # The server is measured against these, by wrk.
 BENCH = {"/usr/lib/postgresql": "postgresql"} | {
     "/usr/bin/etcd": "etcd-server",

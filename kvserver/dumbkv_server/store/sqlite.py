@@ -43,8 +43,11 @@ Result = TypeVar("Result")
 IN_MEMORY = ":memory:"
 # After these a page may be lost or wrong, and the kernel may have forgotten what it failed to write
 # (https://www.sqlite.org/rescode.html); a new process reads again what is really there. SQLITE_IOERR_SHMSIZE,
-# no room for the shared memory of the log's index, is only a full disk.
-FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# no room for the shared memory of the log's index, is only a full disk. Our few statements are right: where
+# SQLite says that one is not (SQLITE_ERROR), it lost sight of the tables.
+FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR} | {
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY
+}  # fmt: skip
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS dumbkv_rows (
@@ -180,6 +183,8 @@ class SQLiteStore(Store):
             else:
                 self._open_file(Path(self._location).absolute())
             self._prepare()
+            # The reader too has seen the tables once.
+            self._find(self._reader, None)
             if self._ownership is not None:
                 self._ownership.watch()
         except (sqlite3.Error, OSError) as error:
@@ -306,7 +311,8 @@ class SQLiteStore(Store):
             raise StoreUnavailableError(reason, unknown=unknown)
 
     def _judge(self, error: sqlite3.Error) -> None:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        # What the Python module refuses by itself has no code.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
         if code & 0xFF in FATAL and code != sqlite3.SQLITE_IOERR_SHMSIZE:
             self._break()
 
