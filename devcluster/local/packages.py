@@ -21,8 +21,7 @@ NODE = {
 }
 CONTROL_PLANE = {"ip": "iproute2", "/usr/bin/unshare": "util-linux", "nsenter": "util-linux"}
 IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
-# The server's tests run on a real PostgreSQL and compile what makes a disk fail; the alerts' on Prometheus' own
-# tool.
+# The server's tests run on a real PostgreSQL and compile what breaks a disk; the alerts' on Prometheus' tool.
 TESTS = {"/usr/lib/postgresql": "postgresql", "promtool": "prometheus"} | {
     "gcc": "gcc",
     "/usr/include/stdio.h": "libc6-dev",

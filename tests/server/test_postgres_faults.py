@@ -1,5 +1,7 @@
 """PostgreSQL that fails in ways other than being away: what is said, and that it heals without a restart."""
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,9 +26,9 @@ COMMITS_WAIT = f"""
     CREATE CONSTRAINT TRIGGER wait AFTER INSERT OR UPDATE ON dumbkv_rows DEFERRABLE INITIALLY DEFERRED
         FOR EACH ROW EXECUTE FUNCTION wait()"""
 # The server's own connections that are in the middle of a commit.
-COMMITTING = (
-    "FROM pg_stat_activity WHERE application_name = 'dumbkv' AND query = 'COMMIT' AND state = 'active'"
-)
+COMMITTING = """FROM pg_stat_activity
+    WHERE application_name = 'dumbkv' AND query = 'COMMIT' AND state = 'active'"""
+CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'dumbkv'"
 
 
 def put(client: httpx.Client, key: str, value: str) -> httpx.Response:
@@ -54,7 +56,7 @@ def heals(client: httpx.Client) -> None:
 def commit_that_waits(
     environment: Environment, process: server.Process, answer: list[httpx.Response]
 ) -> Iterator[psycopg.Connection]:
-    """A put whose commit waits inside PostgreSQL, for as long as the block lasts; `answer` gets its answer."""
+    """A put whose commit waits inside PostgreSQL as long as the block lasts; `answer` gets its answer."""
 
     def work() -> None:
         with process.client() as client:
@@ -123,8 +125,27 @@ def test_a_commit_that_takes_too_long_is_given_up_in_time(
         put(client, "k", "v")
         with commit_that_waits(own_postgres_database, process, answer):
             eventually(lambda: answer, "an answer while the commit still waits")
-        assert answer[0].status_code == 503
-        assert client.post("/kv", json={"key": "k"}).json()["value"] == "v"
+            assert answer[0].json()["code"] == "outcome-unknown"
+            assert client.post("/kv", json={"key": "k"}).json()["value"] == "v"
+        heals(client)
+
+
+def test_a_postgres_that_hangs_is_given_up_in_time(
+    own_postgres_database: Environment, tmp_path: Path
+) -> None:
+    """Its processes take no step: neither an answer comes nor the end of the connection."""
+    environment = {**own_postgres_database, "DUMBKV_STATEMENT_TIMEOUT": "0.5"}
+    with server.running(tmp_path / "log", environment) as process, process.client() as client:
+        put(client, "k", "v")
+        pids = [pid for (pid,) in execute(environment, CUT.replace("pg_terminate_backend(pid)", "pid"))]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            assert put(client, "k", "w").status_code == 503
+            assert client.get("/livez").status_code == 200
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
         heals(client)
 
 
@@ -147,10 +168,7 @@ def test_every_connection_cut_at_once_is_no_lost_write(
 ) -> None:
     with server.running(tmp_path / "log", own_postgres_database) as process, process.client() as client:
         for number in range(10):
-            execute(
-                own_postgres_database,
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'dumbkv'",
-            )
+            execute(own_postgres_database, CUT)
             response = eventually(
                 lambda number=number: (  # type: ignore[misc]
                     answer if (answer := put(client, "k", f"{number}")).status_code == 200 else None
@@ -171,9 +189,7 @@ def test_no_connection_left_is_503_until_there_is_one(tmp_path: Path) -> None:
             with server.running(tmp_path / "log", app) as process, process.client() as client:
                 put(client, "k", "v")
                 connection.execute("ALTER ROLE app CONNECTION LIMIT 0")
-                connection.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'"
-                )
+                connection.execute(CUT)
                 is_away(put(client, "k", "w"))
                 is_away(client.post("/kv", json={"key": "k"}))
                 assert client.get("/readyz").status_code == 503
@@ -182,15 +198,14 @@ def test_no_connection_left_is_503_until_there_is_one(tmp_path: Path) -> None:
                 assert client.post("/kv", json={"key": "k"}).json()["value"] == "v"
 
 
-def test_a_standby_that_only_reads_refuses_writes_and_answers_reads(
+def test_a_standby_that_only_reads_is_503_until_it_is_the_primary(
     own_postgres_database: Environment, tmp_path: Path
 ) -> None:
     name = own_postgres_database["DATABASE_LOCATION"].rpartition("/")[2]
     with server.running(tmp_path / "log", own_postgres_database) as process, process.client() as client:
         put(client, "k", "v")
-        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'dumbkv'"
         execute(own_postgres_database, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-        execute(own_postgres_database, cut)
+        execute(own_postgres_database, CUT)
         eventually(lambda: "read-only transaction" in put(client, "k", "w").text + process.log(), "a refusal")
         is_away(put(client, "k", "w"))
         assert client.get("/readyz").status_code == 503
@@ -199,7 +214,7 @@ def test_a_standby_that_only_reads_refuses_writes_and_answers_reads(
             connection.execute("SET default_transaction_read_only = off")
             reset: LiteralString = "ALTER DATABASE {} RESET default_transaction_read_only"
             connection.execute(psycopg.sql.SQL(reset).format(psycopg.sql.Identifier(name)))
-            connection.execute(cut.encode())
+            connection.execute(CUT)
         heals(client)
         assert client.post("/kv", json={"key": "k"}).json()["value"] == "v"
 

@@ -14,6 +14,8 @@ from .batching import Batcher
 
 log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 1
+# Reasons in the log for one failure of the database, however long it lasts.
+REASONS_TOLD = 20
 # A batch of reads is answered from memory at once, and each value may have a mebibyte.
 READS_AT_ONCE = 64
 # Few enough that the writes behind them hardly wait.
@@ -184,6 +186,7 @@ class Store(ABC):
     def __init__(self, metrics: Metrics, *, max_waiting_writes: int, readers: int = 1) -> None:
         self.metrics = metrics
         self._failure: str | None = None
+        self._told: set[str] = set()
         self.broken = asyncio.Event()
         """Set when only a restart of the process can help."""
         self._writes = Batcher[Operation, Outcome](
@@ -256,8 +259,9 @@ class Store(ABC):
         await self._reads.close()
 
     def _failed(self, reason: str) -> None:
-        """Remember why the database does not serve, and say so once."""
-        if self._failure is None:
+        """Remember why the database does not serve, and say each reason once: the first may hide another."""
+        if reason not in self._told and len(self._told) < REASONS_TOLD:
+            self._told.add(reason)
             log.error("the database failed: %s", reason)
         self._failure = reason
         self.metrics.database_up.set(0)
@@ -266,6 +270,7 @@ class Store(ABC):
         """Forget a failure that is over, and say so."""
         if self._failure is not None:
             log.warning("the database serves again")
+            self._told.clear()
         self._failure = None
         self.metrics.database_up.set(1)
 

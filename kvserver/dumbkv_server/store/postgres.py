@@ -5,10 +5,11 @@ row, whose lock it then holds to its end: so revisions follow the order of commi
 for each other in a circle.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import cast
 
 import psycopg
@@ -196,10 +197,14 @@ class PostgresStore(Store):
         if self._pool is None:
             raise StoreUnavailableError("the database was never opened")
         try:
-            async with self._pool.connection() as connection:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(WAIT_SECONDS + self._timeout):
+                    connection = await stack.enter_async_context(self._pool.connection())
                 if not self._prepared:
                     await self._prepare(connection)
                 yield connection
+        except TimeoutError:
+            raise StoreUnavailableError("PostgreSQL takes connections and does not answer") from None
         except psycopg.Error as error:
             # Whatever it was, look again at what the database is before the next use.
             self._prepared = False
@@ -261,11 +266,19 @@ class PostgresStore(Store):
             raise StoreUnavailableError(f"another process writes under {told}")
 
     @asynccontextmanager
-    async def _use(self) -> AsyncIterator[Connection]:
-        """A connection whose failure is remembered, and whose success ends a failure."""
+    async def _use(self, *, writes: bool = False) -> AsyncIterator[Connection]:
+        """A connection for a while, whose failure is remembered.
+
+        PostgreSQL limits the time of a statement, and not that of a commit, nor its own when it hangs.
+        """
         try:
             async with self._connection() as connection:
-                yield connection
+                try:
+                    async with asyncio.timeout(2 * self._timeout):
+                        yield connection
+                except TimeoutError:
+                    self._prepared = False
+                    raise StoreUnavailableError("PostgreSQL does not answer", unknown=writes) from None
         except StoreStartError as error:
             self._failed(str(error))
             raise StoreUnavailableError(str(error)) from error
@@ -315,7 +328,7 @@ class PostgresStore(Store):
 
     async def _alone(self, statements: Sequence[tuple[str, tuple[int, ...]]]) -> list[int]:
         """A write transaction of its own: how many rows each statement changed."""
-        async with self._use() as connection:
+        async with self._use(writes=True) as connection:
             try:
                 async with connection.transaction():
                     # The turn is taken first, as every writer does.
@@ -326,7 +339,7 @@ class PostgresStore(Store):
 
     async def _commit(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
         started = time.perf_counter()
-        async with self._use() as connection:
+        async with self._use(writes=True) as connection:
             outcomes = await self._transaction(connection, batch)
         self._works()
         self.metrics.commit(len(batch), time.perf_counter() - started)
