@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import cast
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
@@ -36,42 +35,13 @@ from . import (
     plan,
     schema,
 )
+from .postgres_schema import META, TAKE_REVISIONS, Connection, Cursor, prepare, read_meta
 
 log = logging.getLogger(__name__)
-Connection = AsyncConnection[tuple[object, ...]]
-Cursor = AsyncCursor[tuple[object, ...]]
 
 READERS = 2
 # How long a request waits for a connection before it is told that the database is away.
 WAIT_SECONDS = 1.0
-# Processes that start together create the tables one after the other.
-SCHEMA_LOCK = 0x64756D626B76
-
-SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS dumbkv_rows (
-        row_id bytea PRIMARY KEY,
-        database integer NOT NULL,
-        revision bigint NOT NULL,
-        expires_at bigint,
-        blob bytea NOT NULL
-    )""",
-    """CREATE INDEX IF NOT EXISTS dumbkv_expiry ON dumbkv_rows (expires_at)
-    WHERE expires_at IS NOT NULL""",
-    # What is encrypted does not get smaller. Where it is set already nothing is altered: that would wait for
-    # every reader, a dump too, and all others would wait behind it.
-    """DO $$ BEGIN
-        IF (SELECT attstorage FROM pg_attribute
-            WHERE attrelid = 'dumbkv_rows'::regclass AND attname = 'blob') <> 'e' THEN
-            ALTER TABLE dumbkv_rows ALTER COLUMN blob SET STORAGE EXTERNAL;
-        END IF;
-    END $$""",
-    "CREATE TABLE IF NOT EXISTS dumbkv_meta (name text PRIMARY KEY, value bytea NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS dumbkv_revision (last bigint NOT NULL) WITH (fillfactor = 10)",
-    "INSERT INTO dumbkv_revision SELECT 0 WHERE NOT EXISTS (SELECT FROM dumbkv_revision)",
-)
-LEGACY_COLUMNS = """SELECT column_name FROM information_schema.columns
-    WHERE table_name = %s AND table_schema = ANY (current_schemas(false))"""
-TAKE_REVISIONS = "UPDATE dumbkv_revision SET last = last + %s RETURNING last"
 UPSERT = """INSERT INTO dumbkv_rows (row_id, database, revision, expires_at, blob)
     VALUES (%s, %s, %s, %s, %s) ON CONFLICT (row_id) DO UPDATE SET
     revision = excluded.revision, expires_at = excluded.expires_at, blob = excluded.blob"""
@@ -82,11 +52,6 @@ DELETE_EXPIRED = """DELETE FROM dumbkv_rows WHERE row_id IN
     (SELECT row_id FROM dumbkv_rows WHERE expires_at <= %s LIMIT %s)"""
 COUNT = """SELECT database, count(*) FROM dumbkv_rows
     WHERE expires_at IS NULL OR expires_at > %s GROUP BY database"""
-META = "SELECT name, value FROM dumbkv_meta"
-FORGET = "DELETE FROM dumbkv_meta WHERE name = %s"
-# The second byte of a blob is the number of its pepper (crypto.py).
-HAS_ROWS_UNDER = """SELECT EXISTS (SELECT FROM dumbkv_rows
-    WHERE substr(blob, 2, 1) = %s AND (expires_at IS NULL OR expires_at > %s))"""
 COUNT_PEPPERS = """SELECT substr(blob, 2, 1), count(*) FROM dumbkv_rows
     WHERE expires_at IS NULL OR expires_at > %s GROUP BY 1"""
 # What expired is removed first, so that it does not count.
@@ -222,35 +187,15 @@ class PostgresStore(Store):
             raise
 
     async def _prepare(self, connection: Connection) -> None:
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
-            await _create_tables(connection)
-            await self._settle(connection)
-            cursor = await connection.execute(LEGACY_COLUMNS, (legacy.TABLE,))
-            self._has_legacy = {str(name) for (name,) in await cursor.fetchall()} >= legacy.COLUMNS
-        self._prepared = True
-
-    async def _settle(self, connection: Connection) -> None:
-        meta = await _meta(await connection.execute(META))
-        new = schema.settle(meta, self._fingerprints)
-        gone = schema.not_given(meta, self._fingerprints)
-        if gone and not self._may_forget:
-            raise schema.still_needed(gone[0])
-        if new or gone:
-            # Nobody writes while the record changes: each writer looks at it when it has the turn.
-            await connection.execute(TAKE_REVISIONS, (0,))
-        for name, value in new.items():
-            await connection.execute("INSERT INTO dumbkv_meta (name, value) VALUES (%s, %s)", (name, value))
-        for number in gone:
-            # All rows are looked at, only when a pepper was taken out.
-            await connection.execute("SET LOCAL statement_timeout = 0")
-            cursor = await connection.execute(HAS_ROWS_UNDER, (bytes((number,)), milliseconds()))
-            if (await cursor.fetchone() or (True,))[0]:
-                self._may_forget = False
-                raise schema.still_needed(number)
-            log.info("no row is left under pepper %d, and it was not given: it is forgotten", number)
-            await connection.execute(FORGET, (schema.name_of(number),))
+        try:
+            # A look at all rows may take its time.
+            async with asyncio.timeout(None if self._may_forget else 2 * self._timeout):
+                self._has_legacy = await prepare(connection, self._fingerprints, may_forget=self._may_forget)
+        except StoreStartError:
+            self._may_forget = False
+            raise
         self._may_forget = False
+        self._prepared = True
 
     async def _check_peppers(self, meta: Cursor) -> None:
         """StoreUnavailableError where another process writes under a pepper that this one was not given.
@@ -258,7 +203,7 @@ class PostgresStore(Store):
         It would answer 'not found' for what is there. It looks at its pepper file each second, and serves
         again with the pepper in it.
         """
-        record = await _meta(meta)
+        record = await read_meta(meta)
         if not schema.agrees(record, self._fingerprints):
             self._prepared = False
             lacking = schema.not_given(record, self._fingerprints)
@@ -292,7 +237,7 @@ class PostgresStore(Store):
         async with self._use() as connection, connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             rows = await (await connection.execute(COUNT, (now,))).fetchall()
-            peppers = dict.fromkeys(schema.peppers(await _meta(await connection.execute(META))), 0)
+            peppers = dict.fromkeys(schema.peppers(await read_meta(await connection.execute(META))), 0)
             counts = dict(cast("list[tuple[int, int]]", rows))
             if len(peppers) == 1:
                 # The usual case, in which no value has to be looked at.
@@ -413,22 +358,6 @@ class PostgresStore(Store):
             return cursor, None
         keys = ([address.database for address in addresses], [address.legacy_key for address in addresses])
         return cursor, await connection.execute(SELECT_LEGACY, keys)
-
-
-async def _create_tables(connection: Connection) -> None:
-    try:
-        async with connection.transaction():
-            for statement in SCHEMA:
-                await connection.execute(statement)
-    except psycopg.errors.InsufficientPrivilege:
-        # An administrator may have made them, for a role that may only use them.
-        row = await (await connection.execute("SELECT to_regclass('dumbkv_meta')")).fetchone()
-        if row is None or row[0] is None:
-            raise
-
-
-async def _meta(cursor: Cursor) -> dict[str, bytes]:
-    return {str(name): cast("bytes", value) for name, value in await cursor.fetchall()}
 
 
 async def _choose(
