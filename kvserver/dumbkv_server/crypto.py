@@ -69,9 +69,7 @@ class Locator:
     def open(self, blob: bytes) -> bytes:
         """Decrypt what `seal` made for this row; CannotOpenError where it is anything else."""
         header = self._header()
-        # SQLite keeps any type in any column: who edits the database may leave something else here.
-        whole = isinstance(blob, bytes) and len(blob) >= HEADER_BYTES + TAG_BYTES
-        if not whole or blob[:2] != header:
+        if len(blob) < HEADER_BYTES + TAG_BYTES or blob[:2] != header:
             raise CannotOpenError("the stored value has an unknown format or another pepper's number")
         nonce, ciphertext = blob[2:HEADER_BYTES], blob[HEADER_BYTES:]
         try:

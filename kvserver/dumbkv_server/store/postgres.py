@@ -372,7 +372,7 @@ async def _choose(
         {}
         if of_legacy is None
         else {
-            (cast("int", database), str(key)): legacy.as_text(cast("str | bytes", value))
+            (cast("int", database), str(key)): legacy.as_text(value)
             for database, key, value in await of_legacy.fetchall()
         }
     )

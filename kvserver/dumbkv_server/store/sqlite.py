@@ -380,7 +380,9 @@ class SQLiteStore(Store):
         for row_id in address.row_ids:
             values = connection.execute(SELECT, (row_id,)).fetchone()
             if values is not None:
-                return Row(*values)
+                found, revision, expires_at, blob = values
+                # SQLite keeps any type in any column: what is no blob is no value of ours.
+                return Row(found, revision, expires_at, blob if isinstance(blob, bytes) else b"")
         if self._has_legacy:
             parameters = (address.database, address.legacy_key)
             values = connection.execute(legacy.SQLITE_SELECT, parameters).fetchone()
