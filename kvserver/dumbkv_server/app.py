@@ -9,16 +9,17 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from . import __version__
+from . import __version__, rotation
 from .api import connection, documents, probes, routes
 from .api.gate import Gate
 from .api.problems import MEDIA_TYPE, UNEXPECTED, ProblemError, from_status
-from .auth import Authenticator
+from .auth import Authenticator, Brake
 from .crypto import Keyring
+from .files import Followed
 from .lifecycle import Lifecycle
 from .limits import Limits
 from .metrics import Metrics
-from .settings import Settings
+from .settings import Settings, parse_peppers
 from .store import Store
 from .store.sqlite import SQLiteStore
 from .vault import Vault
@@ -41,9 +42,20 @@ def create(settings: Settings) -> Application:
     keyring = Keyring(settings.peppers())
     store = _store(settings, keyring, metrics)
     lifecycle = Lifecycle(store, settings.drain_delay, settings.sweep_interval)
+    vault = Vault(keyring, store)
+    if settings.pepper_file is not None and settings.pepper is not None:
+        text = settings.pepper.get_secret_value()
+        followed = Followed(settings.pepper_file, text, parse_peppers, "pepper file")
+        lifecycle.beside(lambda: rotation.follow(vault, followed))
+    authenticator = Authenticator.create(
+        settings.tokens(),
+        settings.auth_tokens_file,
+        brake=Brake(settings.auth_failure_interval, settings.max_waiting_auth_failures),
+        on_failure=metrics.authentication_failure,
+    )
     endpoints = routes.endpoints(
-        Vault(keyring, store),
-        Authenticator.create(settings.tokens(), settings.auth_tokens_file),
+        vault,
+        authenticator,
         Limits(
             settings.max_key_bytes,
             settings.max_value_bytes,
@@ -66,6 +78,7 @@ def create(settings: Settings) -> Application:
         openapi_url=None,
         redirect_slashes=False,
     )
+    app.state.lifecycle = lifecycle
     app.router.routes.extend(routes.route(*each) for each in endpoints.items())
     probes.add(app, store, lifecycle, metrics)
     documents.add(app, settings)

@@ -1,14 +1,17 @@
 """Secrets in, secrets out: seals before the store and opens after it. No HTTP and no SQL."""
 
+import logging
 from collections.abc import Sequence
 from typing import cast
 
 from msgspec import Struct
 
-from .crypto import Keyring, Locator, legacy_row_key, open_legacy
+from .crypto import CannotOpenError, Keyring, Locator, Pepper, legacy_row_key, open_legacy
+from .passage import Passage
 from .store import (
     Address,
     Condition,
+    Counts,
     Delete,
     Found,
     Get,
@@ -20,6 +23,8 @@ from .store import (
     milliseconds,
 )
 from .store.batching import ClosingError, QueueFullError
+
+log = logging.getLogger(__name__)
 
 
 class Entry(Struct, frozen=True):
@@ -61,23 +66,46 @@ class Vault:
     def __init__(self, keyring: Keyring, store: Store) -> None:
         self._keyring = keyring
         self._store = store
+        self._passage = Passage()
+
+    async def use(self, peppers: tuple[Pepper, ...]) -> None:
+        """Go on with other peppers, once the store has recorded them; StoreStartError where it needs others.
+
+        No operation is under way meanwhile: each knows the places of one set of peppers only.
+        """
+        async with self._passage.alone():
+            keyring = Keyring(peppers)
+            await self._store.admit(keyring.fingerprints())
+            self._keyring = keyring
 
     async def put(self, write: Write) -> int:
         """Store a value under the newest pepper; its revision, once it is durable."""
-        return await self._store.put(self._sealed(write))
+        if self._passage.closed:
+            await self._passage.opened()
+        with self._passage:
+            return await self._store.put(self._sealed(write))
 
     async def delete(self, remove: Remove) -> bool:
         """Remove a key, wherever it is; whether there was one."""
-        return await self._store.delete(self._addressed(remove))
+        if self._passage.closed:
+            await self._passage.opened()
+        with self._passage:
+            return await self._store.delete(self._addressed(remove))
 
     async def get(self, read: Read) -> Entry | None:
         """A key's value, or None. What is found in an old place is moved to the newest.
 
         Raises CannotOpenError where the stored value is not what was stored.
         """
+        if self._passage.closed:
+            await self._passage.opened()
+        with self._passage:
+            return await self._get(read)
+
+    async def _get(self, read: Read) -> Entry | None:
         locators, address = self._locate(read.database, read.key)
         while (found := await self._store.get(address)) is not None:
-            value = _open(found, address, locators)
+            value = self._open(found, address, locators)
             if isinstance(found, Row) and found.row_id == address.row_ids[0]:
                 return Entry(value.decode(), found.revision, found.expires_at)
             revision = await self._rewrite(address, found, locators[0].seal(value))
@@ -93,11 +121,19 @@ class Vault:
 
         AnswerTooLargeError where the values that are got have more than `answer_bytes` as they are stored.
         """
+        if self._passage.closed:
+            await self._passage.opened()
+        with self._passage:
+            return await self._batch(calls, answer_bytes)
+
+    async def _batch(
+        self, calls: Sequence[Read | Write | Remove], answer_bytes: int
+    ) -> list[Entry | int | bool | None]:
         if self._store.has_legacy:
             # Rows of the original DumbKV get a revision before: a transaction cannot seal what it finds.
             for call in calls:
                 if isinstance(call, Read):
-                    await self.get(call)
+                    await self._get(call)
         operations = [self._operation(call) for call in calls]
         results = await self._store.transact(operations, answer_bytes)
         return [
@@ -107,9 +143,9 @@ class Vault:
             for call, result in zip(calls, results, strict=True)
         ]
 
-    async def databases(self) -> dict[int, int]:
-        """How many keys each database has that has any."""
-        return await self._store.databases()
+    async def counts(self) -> Counts:
+        """How many keys there are, by database and by pepper."""
+        return await self._store.counts()
 
     async def drop(self, database: int) -> int:
         """Delete all keys of a database: how many there were."""
@@ -136,7 +172,7 @@ class Vault:
         if found is None:
             return None
         locators, address = self._locate(read.database, read.key)
-        value = _open(found, address, locators).decode()
+        value = self._open(found, address, locators).decode()
         if not isinstance(found, Row):
             raise StoreUnavailableError("the original DumbKV still writes to this database: stop it")
         return Entry(value, found.revision, found.expires_at)
@@ -155,8 +191,12 @@ class Vault:
                 return found.revision
             raise
 
-
-def _open(found: Found, address: Address, locators: tuple[Locator, ...]) -> bytes:
-    if not isinstance(found, Row):
-        return open_legacy(address.legacy_key, found.token)
-    return locators[address.row_ids.index(found.row_id)].open(found.blob)
+    def _open(self, found: Found, address: Address, locators: tuple[Locator, ...]) -> bytes:
+        try:
+            if not isinstance(found, Row):
+                return open_legacy(address.legacy_key, found.token)
+            return locators[address.row_ids.index(found.row_id)].open(found.blob)
+        except CannotOpenError as error:
+            self._store.metrics.damaged_values.inc()
+            log.error("a value was not answered: %s", error)
+            raise

@@ -46,6 +46,11 @@ def get(client: httpx.Client, key: str) -> tuple[str, int]:
     return response.json()["value"], response.json()["revision"]
 
 
+def peppers(client: httpx.Client) -> dict[int, int]:
+    """How many keys are under each pepper."""
+    return {each["pepper"]: each["keys"] for each in client.get("/databases").json()["peppers"]}
+
+
 def test_the_database_holds_neither_key_nor_value_nor_their_hash(
     database: Environment, tmp_path: Path, key: str
 ) -> None:
@@ -75,14 +80,24 @@ def test_peppers_rotate_and_a_row_moves_when_it_is_read(database: Environment, t
             assert put(client, "written", "new") > max(revisions.values())
             assert client.request("DELETE", "/kv", json={"key": "deleted"}).json()["deleted"]
             assert client.post("/kv", json={"key": "deleted"}).status_code == 404
+            assert peppers(client) == {1: 1, 2: 2}
         process.stop()
-    assert execute(database, "SELECT count(*) FROM dumbkv_rows")[0][0] == 3
-    with server.running(tmp_path / "3", {**database, "DUMBKV_PEPPER": SECOND}) as process:
-        assert "pepper 1" in process.log()
+    with (
+        pytest.raises(server.StartError, match="rows are still stored under pepper 1"),
+        server.running(tmp_path / "3", {**database, "DUMBKV_PEPPER": SECOND}),
+    ):
+        pass
+    with server.running(tmp_path / "4", {**database, "DUMBKV_PEPPER": both}) as process:
         with process.client() as client:
-            assert get(client, "read") == ("old", revisions["read"])
+            assert get(client, "left") == ("old", revisions["left"])
+            assert peppers(client) == {1: 0, 2: 3}
+        process.stop()
+    with server.running(tmp_path / "5", {**database, "DUMBKV_PEPPER": SECOND}) as process:
+        assert "no row is left under pepper 1" in process.log()
+        with process.client() as client:
+            assert get(client, "left") == ("old", revisions["left"])
             assert get(client, "written")[0] == "new"
-            assert client.post("/kv", json={"key": "left"}).status_code == 404
+            assert peppers(client) == {2: 3}
         process.stop()
 
 
@@ -167,7 +182,7 @@ def test_rows_of_the_original_are_in_batches_counts_and_drops(database: Environm
         execute(database, "INSERT INTO kv VALUES (?, ?, ?)", (0, row_key, token))
     with server.running(tmp_path / "log", database) as process:
         with process.client() as client:
-            assert client.get("/databases").json() == {"databases": [{"database": 0, "keys": 3}]}
+            assert client.get("/databases").json()["databases"] == [{"database": 0, "keys": 3}]
             refused = client.put("/kv", json={"key": "guarded", "value": "v", "if_absent": True})
             assert refused.status_code == 409
             operations = [{"op": "get", "key": "read"}, {"op": "delete", "key": "guarded"}]
@@ -175,9 +190,9 @@ def test_rows_of_the_original_are_in_batches_counts_and_drops(database: Environm
             assert results[0]["value"] == "value of read"
             assert results[0]["revision"] > 0
             assert results[1]["deleted"] is True
-            assert client.get("/databases").json() == {"databases": [{"database": 0, "keys": 2}]}
+            assert client.get("/databases").json()["databases"] == [{"database": 0, "keys": 2}]
             assert client.delete("/databases/0").json()["deleted"] == 2
-            assert client.get("/databases").json() == {"databases": []}
+            assert client.get("/databases").json()["databases"] == []
         process.stop()
     assert execute(database, "SELECT count(*) FROM kv")[0][0] == 0
 

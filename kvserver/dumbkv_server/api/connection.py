@@ -7,6 +7,7 @@ Give it to uvicorn as `--http dumbkv_server.api.connection:Connection`.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -171,11 +172,13 @@ class Connection(HttpToolsProtocol):
         if self._exchange is None:
             super().on_message_complete()
             return
-        self._exchange.more_body = False
-        if not self._exchange.response_complete:
-            task = self.loop.create_task(self._exchange.run())
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+        self._exchange.complete()
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Do this, and do not stop before it is done."""
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def send(self, data: bytes) -> None:
         """Write this, unless the client has gone."""

@@ -4,9 +4,10 @@ ASGI's task, event, scope and messages take about as long as sealing, storing an
 endpoint does is the same either way; a server that has not our connections passes requests on as ASGI.
 """
 
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from typing import ClassVar, Protocol
 
+from dumbkv_server.auth import UnauthenticatedError
 from dumbkv_server.limits import BusyError
 
 from .gate import Gate
@@ -22,6 +23,9 @@ class Client(Protocol):
 
     def send(self, data: bytes) -> None:
         """Write this, unless the client has gone."""
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Do this, and do not stop before it is done."""
 
     async def ready(self) -> None:
         """Return once the client takes data, or has gone."""
@@ -65,6 +69,8 @@ class Exchange:
             if self._gate.full:
                 raise BusyError
             self._admitted = self._endpoint.admit(self._method, headers)
+        except UnauthenticatedError as error:
+            self._client.spawn(self._refuse_in_turn(error))
         except Exception as error:  # noqa: BLE001 (whatever it is, the client gets a problem)
             self._refuse(error)
         else:
@@ -84,16 +90,26 @@ class Exchange:
         if self.more_body:
             self._leave(0)
 
-    async def run(self) -> None:
-        """Answer a call whose body has come."""
+    def complete(self) -> None:
+        """Answer the call, now that its body has come, unless it is refused."""
+        self.more_body = False
+        if self._admitted is not None and self._inside:
+            self._client.spawn(self._run(self._admitted))
+
+    async def _run(self, admitted: Admitted) -> None:
         try:
-            if self._admitted is not None and self._inside:
-                answer = await answer_to(self._admitted)
-                await self._client.ready()
-                self._end(200, json_head(answer), answer)
+            answer = await answer_to(admitted)
+            await self._client.ready()
+            self._end(200, json_head(answer), answer)
         except Exception as error:  # noqa: BLE001 (whatever it is, the client gets a problem)
             await self._client.ready()
             self._refuse(error)
+        finally:
+            self._leave(0)
+
+    async def _refuse_in_turn(self, error: UnauthenticatedError) -> None:
+        try:
+            self._refuse(await self._endpoint.in_turn(error))
         finally:
             self._leave(0)
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from dumbkv_server.auth import ForbiddenError, UnauthenticatedError
+from dumbkv_server.auth import ForbiddenError, TooManyFailuresError, UnauthenticatedError
 from dumbkv_server.crypto import CannotOpenError
 from dumbkv_server.limits import BusyError, TooLargeError
 from dumbkv_server.store import (
@@ -56,13 +56,13 @@ class ProblemError(Exception):
 
 
 # What is the same problem each time.
+UNAUTHENTICATED = ProblemError(
+    401,
+    "unauthenticated",
+    "Send a token that this server knows: 'Authorization: Bearer <token>'.",
+    {"www-authenticate": 'Bearer realm="dumbkv"'},
+)
 PROBLEMS = {
-    UnauthenticatedError: ProblemError(
-        401,
-        "unauthenticated",
-        "Send a token that this server knows: 'Authorization: Bearer <token>'.",
-        {"www-authenticate": 'Bearer realm="dumbkv"'},
-    ),
     ForbiddenError: ProblemError(
         403, "forbidden", "The token's scopes do not allow this; use another token."
     ),
@@ -103,6 +103,15 @@ def _expected(error: Exception) -> ProblemError | None:
                 413,
                 "answer-too-large",
                 f"The values that a batch gets may have {error.limit} bytes; get fewer. Nothing was changed.",
+            )
+        case UnauthenticatedError():
+            return UNAUTHENTICATED
+        case TooManyFailuresError():
+            return ProblemError(
+                429,
+                "too-many-failures",
+                "The token is not known, and too many like it were sent; try again later.",
+                {"retry-after": str(error.seconds), **CLOSE},
             )
         case ConditionError():
             return ProblemError(

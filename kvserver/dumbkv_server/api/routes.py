@@ -9,7 +9,7 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from dumbkv_server.auth import Authenticator, ForbiddenError
+from dumbkv_server.auth import Authenticator, ForbiddenError, TooManyFailuresError, UnauthenticatedError
 from dumbkv_server.limits import ENVELOPE_BYTES, JSON_EXPANSION, Body, ClientGoneError, Limits
 from dumbkv_server.store import Condition
 from dumbkv_server.vault import Entry, Read, Remove, Vault, Write
@@ -28,6 +28,7 @@ from .types import (
     GetRequest,
     GetResponse,
     NoValue,
+    PepperKeys,
     PutRequest,
     PutResponse,
 )
@@ -94,6 +95,14 @@ class Endpoint:
         _check_media_type(content_type, content_encoding)
         return Admitted(call, scopes, self._limits.body(content_length, call.body_bytes))
 
+    async def in_turn(self, error: UnauthenticatedError) -> Exception:
+        """What to answer who may not come in, once it is its turn: guesses are slowed."""
+        try:
+            await self._authenticator.refuse(error)
+        except TooManyFailuresError as too_many:
+            return too_many
+        return error
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of a server that passes it on as ASGI; an error is answered as its problem."""
         try:
@@ -105,6 +114,8 @@ class Endpoint:
                 admitted.body.release()
         except ClientGoneError:
             return
+        except UnauthenticatedError as error:
+            await send_problem(send, problem_of(await self.in_turn(error)))
         except Exception as error:  # noqa: BLE001 (whatever it is, the client gets a problem)
             await send_problem(send, problem_of(error))
         else:
@@ -152,8 +163,10 @@ class Calls:
 
     async def databases(self, _: Incoming) -> bytes:
         """GET /databases."""
-        counts = sorted((await self._vault.databases()).items())
-        return ENCODER.encode(DatabasesResponse([DatabaseKeys(*count) for count in counts]))
+        counts = await self._vault.counts()
+        databases = [DatabaseKeys(*count) for count in sorted(counts.databases.items())]
+        peppers = [PepperKeys(*count) for count in sorted(counts.peppers.items())]
+        return ENCODER.encode(DatabasesResponse(databases, peppers))
 
     async def drop(self, incoming: Incoming) -> bytes:
         """DELETE /databases/{database}."""

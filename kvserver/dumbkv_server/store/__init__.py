@@ -1,9 +1,10 @@
 """The one interface to a database. No HTTP and no cryptography: addresses in, sealed bytes out."""
 
+import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from msgspec import Struct
@@ -14,6 +15,8 @@ from .batching import Batcher
 
 log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 1
+# Reasons in the log for one failure of the database, however long it lasts.
+REASONS_TOLD = 20
 # A batch of reads is answered from memory at once, and each value may have a mebibyte.
 READS_AT_ONCE = 64
 # Few enough that the writes behind them hardly wait.
@@ -143,6 +146,13 @@ class ConditionError(Exception):
         self.index = index
 
 
+class Counts(Struct, frozen=True):
+    """How many keys there are: by database where it has any, and by each pepper that may have rows."""
+
+    databases: dict[int, int]
+    peppers: dict[int, int]
+
+
 Operation = KeyOperation | Transaction | Rewrite
 Result = int | bool | Found | None
 Outcome = Result | Conflict | Excess | tuple[Result, ...]
@@ -165,6 +175,9 @@ class Store(ABC):
     def __init__(self, metrics: Metrics, *, max_waiting_writes: int, readers: int = 1) -> None:
         self.metrics = metrics
         self._failure: str | None = None
+        self._told: set[str] = set()
+        self.broken = asyncio.Event()
+        """Set when only a restart of the process can help."""
         self._writes = Batcher[Operation, Outcome](self._commit, limit=max_waiting_writes)
         metrics.watch_write_queue(self._writes.waiting)
         self._reads = Batcher[Address | None, Found | None](
@@ -234,8 +247,9 @@ class Store(ABC):
         await self._reads.close()
 
     def _failed(self, reason: str) -> None:
-        """Remember why the database does not serve, and say so once."""
-        if self._failure is None:
+        """Remember why the database does not serve, and say each reason once: the first may hide another."""
+        if reason not in self._told and len(self._told) < REASONS_TOLD:
+            self._told.add(reason)
             log.error("the database failed: %s", reason)
         self._failure = reason
         self.metrics.database_up.set(0)
@@ -244,6 +258,7 @@ class Store(ABC):
         """Forget a failure that is over, and say so."""
         if self._failure is not None:
             log.warning("the database serves again")
+            self._told.clear()
         self._failure = None
         self.metrics.database_up.set(1)
 
@@ -253,8 +268,16 @@ class Store(ABC):
         """Whether there is a table of the original DumbKV: its rows have no revision until they are read."""
 
     @abstractmethod
-    async def databases(self) -> dict[int, int]:
-        """How many keys each database has that has any; what expired does not count."""
+    async def admit(self, fingerprints: Mapping[int, bytes]) -> None:
+        """Use these peppers from now on, and record durably that rows will be under the first of them.
+
+        StoreStartError where the database needs others: then the former ones stay. No operation may be under
+        way, as its address has the places of the former ones.
+        """
+
+    @abstractmethod
+    async def counts(self) -> Counts:
+        """How many keys there are; what expired does not count."""
 
     @abstractmethod
     async def drop(self, database: int) -> int:

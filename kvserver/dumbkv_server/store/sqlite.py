@@ -23,6 +23,7 @@ from dumbkv_server.metrics import Metrics
 from . import (
     SWEPT_AT_ONCE,
     Address,
+    Counts,
     Found,
     LegacyRow,
     Operation,
@@ -46,8 +47,12 @@ IN_MEMORY = ":memory:"
 # Of each connection, once so much was read or written.
 CACHE_KIBIBYTES = 8192
 # After these a page may be lost or wrong, and the kernel may have forgotten what it failed to write
-# (https://www.sqlite.org/rescode.html); a new process reads again what is really there.
-FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# (https://www.sqlite.org/rescode.html); a new process reads again what is really there. SQLITE_IOERR_SHMSIZE,
+# no room for the shared memory of the log's index, is only a full disk. Our few statements are right: where
+# SQLite says that one is not (SQLITE_ERROR), it lost sight of the tables.
+FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR} | {
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY
+}  # fmt: skip
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS dumbkv_rows (
@@ -80,6 +85,12 @@ COUNT = """SELECT database, count(*) FROM dumbkv_rows
 # What expired is removed first, so that it does not count.
 DROP_EXPIRED = "DELETE FROM dumbkv_rows WHERE database = ? AND expires_at <= ?"
 DROP = "DELETE FROM dumbkv_rows WHERE database = ?"
+# The second byte of a blob is the number of its pepper (crypto.py).
+HAS_ROWS_UNDER = """SELECT EXISTS (SELECT 1 FROM dumbkv_rows
+    WHERE substr(blob, 2, 1) = ? AND (expires_at IS NULL OR expires_at > ?))"""
+COUNT_PEPPERS = """SELECT CAST(substr(blob, 2, 1) AS BLOB), count(*) FROM dumbkv_rows
+    WHERE expires_at IS NULL OR expires_at > ? GROUP BY 1"""
+FORGET = "DELETE FROM dumbkv_meta WHERE name = ?"
 SET_META = """INSERT INTO dumbkv_meta (name, value) VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
 
@@ -112,6 +123,7 @@ class SQLiteStore(Store):
 
     async def open(self) -> None:
         """Take the file, bring its schema up to date, and read the last revision."""
+        self._loop = asyncio.get_running_loop()
         await self._in(self._write_thread, self._open)
         self._works()
 
@@ -122,9 +134,13 @@ class SQLiteStore(Store):
         self._write_thread.shutdown()
         self._read_thread.shutdown()
 
-    async def databases(self) -> dict[int, int]:
-        """How many keys each database has that has any; what expired does not count."""
-        return await self._in(self._read_thread, self._count)
+    async def admit(self, fingerprints: Mapping[int, bytes]) -> None:
+        """Use these peppers from now on; StoreStartError where the database needs others."""
+        await self._in(self._write_thread, lambda: self._transaction(lambda: self._settle(fingerprints)))
+
+    async def counts(self) -> Counts:
+        """How many keys there are; what expired does not count."""
+        return await self._in(self._read_thread, lambda: self._snapshot(self._count))
 
     async def drop(self, database: int) -> int:
         """Delete all keys of a database in one transaction: how many there were."""
@@ -159,7 +175,7 @@ class SQLiteStore(Store):
     async def _read(self, batch: Sequence[Address | None]) -> Sequence[Found | None]:
         def look_up() -> list[Found | None]:
             if None in batch:
-                self._reader.execute("SELECT count(*) FROM dumbkv_meta").fetchone()
+                self._ask()
             found = iter(self._find(self._reader, [address for address in batch if address is not None]))
             return [None if address is None else next(found) for address in batch]
 
@@ -178,6 +194,10 @@ class SQLiteStore(Store):
             else:
                 self._open_file(Path(self._location).absolute())
             self._prepare()
+            # The reader too has seen the tables once.
+            self._ask()
+            if self._ownership is not None:
+                self._ownership.watch()
         except (sqlite3.Error, OSError) as error:
             self._close()
             raise StoreStartError(f"cannot open the database {self._location}: {error}") from error
@@ -226,18 +246,28 @@ class SQLiteStore(Store):
         try:
             for statement in SCHEMA:
                 self._connection.execute(statement)
-            meta = {
-                name: bytes(value) for name, value in self._connection.execute("SELECT * FROM dumbkv_meta")
-            }
-            for name, value in schema.settle(meta, self._fingerprints).items():
-                self._connection.execute(SET_META, (name, value))
-            self._revision = int(meta.get("revision", b"0"))
+            self._settle(self._fingerprints)
+            self._revision = int(self._meta(self._connection).get("revision", b"0"))
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
         columns = {row[1] for row in self._connection.execute(f"PRAGMA table_info({legacy.TABLE})")}
         self._has_legacy = columns >= legacy.COLUMNS
+
+    def _settle(self, fingerprints: Mapping[int, bytes]) -> None:
+        meta = self._meta(self._connection)
+        for name, value in schema.settle(meta, fingerprints).items():
+            self._connection.execute(SET_META, (name, value))
+        for number in schema.not_given(meta, fingerprints):
+            parameters = (bytes((number,)), milliseconds())
+            if self._connection.execute(HAS_ROWS_UNDER, parameters).fetchone()[0]:
+                raise schema.still_needed(number)
+            log.info("no row is left under pepper %d, and it was not given: it is forgotten", number)
+            self._connection.execute(FORGET, (schema.name_of(number),))
+
+    def _meta(self, connection: sqlite3.Connection) -> dict[str, bytes]:
+        return {name: bytes(value) for name, value in connection.execute("SELECT * FROM dumbkv_meta")}
 
     def _close(self) -> None:
         for name in ("_reader", "_connection"):
@@ -250,8 +280,7 @@ class SQLiteStore(Store):
 
     def _transaction(self, work: Callable[[], Result]) -> Result:
         """Do the work in one durable transaction, and write down the last revision with it."""
-        if self._fatal:
-            raise StoreUnavailableError(self._failure or "the database failed")
+        self._refuse_if_broken()
         committing = False
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -263,20 +292,47 @@ class SQLiteStore(Store):
         except sqlite3.Error as error:
             self._undo(error)
             reason = f"cannot write: {error}"
-            self._failed(f"{reason}; this process must be restarted" if self._fatal else reason)
-            raise StoreUnavailableError(reason, unknown=committing and self._fatal) from error
+            self._failed(f"{reason}; this process must be restarted" if self.fatal else reason)
+            raise StoreUnavailableError(reason, unknown=committing and self.fatal) from error
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        # What was written to a file that nobody finds again is not stored.
+        self._check_files(unknown=True)
         self._works()
         return result
 
+    def _refuse_if_broken(self) -> None:
+        if self.fatal:
+            raise StoreUnavailableError(self._failure or "the database failed")
+
     def _undo(self, error: sqlite3.Error) -> None:
         """Roll back, and see whether this process can go on. A batch's revisions are not used again."""
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        self._fatal = code in FATAL
+        self._judge(error)
         if self._connection.in_transaction:
             try:
                 self._connection.execute("ROLLBACK")
             except sqlite3.Error:
-                self._fatal = True
+                self._break()
+
+    def _check_files(self, *, unknown: bool = False) -> None:
+        """StoreUnavailableError, now and from now on, where our files are no longer those at their paths."""
+        lost = None if self._ownership is None else self._ownership.lost()
+        if lost is not None:
+            self._break()
+            reason = f"{lost} was deleted or replaced while it was in use"
+            self._failed(f"{reason}; this process must be restarted")
+            raise StoreUnavailableError(reason, unknown=unknown)
+
+    def _judge(self, error: sqlite3.Error) -> None:
+        # What the Python module refuses by itself has no code.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+        if code & 0xFF in FATAL and code != sqlite3.SQLITE_IOERR_SHMSIZE:
+            self._break()
+
+    def _break(self) -> None:
+        self._fatal = True
+        self._loop.call_soon_threadsafe(self.broken.set)
 
     def _apply(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
         addresses = plan.to_look_up(batch)
@@ -311,6 +367,7 @@ class SQLiteStore(Store):
 
     def _snapshot(self, look_up: Callable[[], Result]) -> Result:
         """Look up in one snapshot: a row that is being moved is seen in its old place or in its new one."""
+        self._refuse_if_broken()
         try:
             self._reader.execute("BEGIN")
             try:
@@ -318,25 +375,41 @@ class SQLiteStore(Store):
             finally:
                 self._reader.execute("COMMIT")
         except sqlite3.Error as error:
-            self._failed(f"cannot read: {error}")
-            raise StoreUnavailableError(f"cannot read: {error}") from error
+            self._judge(error)
+            reason = f"cannot read: {error}"
+            self._failed(f"{reason}; this process must be restarted" if self.fatal else reason)
+            raise StoreUnavailableError(reason) from error
 
-    def _count(self) -> dict[int, int]:
-        def count() -> dict[int, int]:
-            counts = dict(self._reader.execute(COUNT, (milliseconds(),)).fetchall())
-            if self._has_legacy:
-                for database, keys in self._reader.execute(legacy.COUNT):
-                    counts[database] = counts.get(database, 0) + keys
-            return counts
+    def _count(self) -> Counts:
+        now = milliseconds()
+        counts = dict(self._reader.execute(COUNT, (now,)).fetchall())
+        peppers = dict.fromkeys(schema.peppers(self._meta(self._reader)), 0)
+        if len(peppers) == 1:
+            # The usual case, in which no value has to be looked at.
+            peppers = dict.fromkeys(peppers, sum(counts.values()))
+        else:
+            of_peppers = self._reader.execute(COUNT_PEPPERS, (now,))
+            peppers.update((number[0], keys) for number, keys in of_peppers if number)
+        if self._has_legacy:
+            for database, keys in self._reader.execute(legacy.COUNT):
+                counts[database] = counts.get(database, 0) + keys
+        return Counts(counts, peppers)
 
-        return self._snapshot(count)
+    def _ask(self) -> None:
+        """Whether the database can be read, and is ours."""
+        self._check_files()
+        self._reader.execute("SELECT count(*) FROM dumbkv_meta").fetchone()
 
     def _find(self, connection: sqlite3.Connection, addresses: Sequence[Address]) -> list[Found | None]:
         """For each key its row under the newest pepper that has it, else its token, else None."""
         rows: dict[bytes, Row] = {}
         for row_ids in _powers_of_two([row_id for address in addresses for row_id in address.row_ids]):
             cursor = connection.execute(SELECT.format(rows=_places(len(row_ids), "?")), row_ids)
-            rows |= {values[0]: Row(*values) for values in cursor.fetchall()}
+            # SQLite keeps any type in any column: what is no blob is no value of ours.
+            rows |= {
+                found: Row(found, revision, expires_at, blob if isinstance(blob, bytes) else b"")
+                for found, revision, expires_at, blob in cursor.fetchall()
+            }
         return [self._choose(connection, address, rows) for address in addresses]
 
     def _choose(
