@@ -334,14 +334,19 @@ async function copy() {
 
 /** Browsers have no clipboard for a page that came over plain http; the old way still works there. */
 function copyAsEvent(text) {
+  let given = false;
   const give = (event) => {
     event.clipboardData.setData("text/plain", text);
     event.preventDefault();
+    given = true;
   };
+  // Nothing is copied, and no event comes, while the selection is where it was: in a password field.
+  getSelection().selectAllChildren(element("title"));
   document.addEventListener("copy", give);
-  const done = document.execCommand("copy");
+  document.execCommand("copy");
   document.removeEventListener("copy", give);
-  if (!done) throw new Error("refused");
+  getSelection().removeAllRanges();
+  if (!given) throw new Error("The browser refused.");
 }
 
 /** Put what was got, changed: with its expiry, and only over what was got. */
