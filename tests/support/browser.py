@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 __all__ = ["Error"]
 PROGRAM = "/usr/bin/chromium"
@@ -23,6 +23,8 @@ ARGUMENTS = (
     "--disable-sync",
     f"--host-resolver-rules=MAP {UNENCRYPTED_HOST} 127.0.0.1",
 )
+# The limit only ends a test that would never end.
+PATIENCE_MILLISECONDS = 30_000
 REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) => {
   console.error(`violated: ${event.effectiveDirective} ${event.blockedURI}`);
 });"""
@@ -36,6 +38,7 @@ NOTHING_KEPT = {"local": 0, "session": 0, "cookie": "", "databases": 0, "caches"
 @contextmanager
 def running() -> Iterator[Browser]:
     """A headless Chromium. It can be used by sync tests only, and until the end of their module."""
+    expect.set_options(timeout=PATIENCE_MILLISECONDS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=PROGRAM,

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 def test_over_plain_http_it_warns_and_still_copies(
     browser: Browser, guarded: server.Process, api: httpx.Client, key: str
 ) -> None:
-    put(api, key)
+    put(api, key, key[::-1])
     url = guarded.url.replace("127.0.0.1", UNENCRYPTED_HOST)
     with chromium.visiting(browser) as visit:
         page = visit.page
@@ -45,7 +45,7 @@ def test_over_plain_http_it_warns_and_still_copies(
         expect(page.get_by_role("status")).to_have_text("Copied.")
         page.get_by_label("Key", exact=True).fill("")
         press(page, "Control+v")
-        expect(page.get_by_label("Key", exact=True)).to_have_value(VALUE)
+        expect(page.get_by_label("Key", exact=True)).to_have_value(key[::-1])
 
 
 def test_while_the_server_is_asked_it_is_asked_once(

@@ -32,24 +32,6 @@ async function work(where, action) {
   next();
 }
 
-/** Say it beside the field that it is about, else under the buttons. */
-function refuse(where, { message, field }) {
-  if (field === token) lock();
-  if (field?.offsetParent) {
-    element(`${field.id}-error`).textContent = message;
-    field.setAttribute("aria-invalid", "true");
-    field.focus();
-  } else {
-    where.querySelector("[role=alert]").textContent = message;
-    where.querySelector("[type=submit]").focus();
-  }
-}
-
-function clearErrors(where) {
-  for (const text of where.querySelectorAll(".error, .alert")) text.textContent = "";
-  for (const field of where.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
-}
-
 // --- The token
 
 function start() {
@@ -334,14 +316,19 @@ async function copy() {
 
 /** Browsers have no clipboard for a page that came over plain http; the old way still works there. */
 function copyAsEvent(text) {
+  let given = false;
   const give = (event) => {
     event.clipboardData.setData("text/plain", text);
     event.preventDefault();
+    given = true;
   };
+  // Nothing is copied, and no event comes, while the selection is where it was: in a password field.
+  getSelection().selectAllChildren(element("title"));
   document.addEventListener("copy", give);
-  const done = document.execCommand("copy");
+  document.execCommand("copy");
   document.removeEventListener("copy", give);
-  if (!done) throw new Error("refused");
+  getSelection().removeAllRanges();
+  if (!given) throw new Error("The browser refused.");
 }
 
 /** Put what was got, changed: with its expiry, and only over what was got. */

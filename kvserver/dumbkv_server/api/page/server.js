@@ -74,3 +74,21 @@ function busy(is) {
 function announce(text) {
   element("announcement").textContent = text;
 }
+
+/** Say it beside the field that it is about, else under the buttons. */
+function refuse(where, { message, field }) {
+  if (field === token) lock();
+  if (field?.offsetParent) {
+    element(`${field.id}-error`).textContent = message;
+    field.setAttribute("aria-invalid", "true");
+    field.focus();
+  } else {
+    where.querySelector("[role=alert]").textContent = message;
+    where.querySelector("[type=submit]").focus();
+  }
+}
+
+function clearErrors(where) {
+  for (const text of where.querySelectorAll(".error, .alert")) text.textContent = "";
+  for (const field of where.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
+}
