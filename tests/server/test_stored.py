@@ -206,3 +206,56 @@ def test_an_altered_row_of_the_original_is_an_error(database: Environment, tmp_p
             put(client, "k", "repaired")
             assert get(client, "k")[0] == "repaired"
         process.stop()
+
+
+def test_what_a_database_of_the_original_and_ours_hold_together_is_one_store(
+    database: Environment, tmp_path: Path
+) -> None:
+    """Ours beside theirs, theirs in several databases, and every call on both; then again after a restart."""
+
+    def add(number: int, key: str) -> None:
+        row_key = legacy_row_key(key)
+        token = Fernet(row_key).encrypt(f"value of {key} in {number}".encode()).decode()
+        execute(database, "INSERT INTO kv VALUES (?, ?, ?)", (number, row_key, token))
+
+    def call(client: httpx.Client, **operation: object) -> Any:
+        response = client.post("/kv/batch", json={"operations": [operation]})
+        return response.json()["results"][0] if response.status_code == 200 else response.status_code
+
+    execute(database, LEGACY_TABLE)
+    for key in ("a", "b", "c", "d", "e", "f"):
+        add(0, key)
+        add(3, key)
+    environment = {**database, "DUMBKV_PEPPER": FIRST}
+    with server.running(tmp_path / "1", environment) as process:
+        with process.client() as client:
+            assert put(client, "ours", "v") > 0
+            # A put through a batch and a read move a row, a delete removes it, a condition sees it.
+            assert call(client, op="put", key="a", value="new")["revision"]
+            assert call(client, op="get", key="b")["value"] == "value of b in 0"
+            assert call(client, op="delete", key="c") == {"status": "success", "deleted": True}
+            assert call(client, op="delete", key="c") == {"status": "success", "deleted": False}
+            assert call(client, op="put", key="d", value="v", if_absent=True) == 409
+            revision = get(client, "d")[1]
+            assert call(client, op="put", key="d", value="new", if_revision=revision)["revision"] > revision
+            assert client.put("/kv", json={"key": "e", "value": "v", "if_revision": 1}).status_code == 409
+            assert client.put("/kv", json={"key": "e", "value": "short", "ttl": 1000}).status_code == 200
+            listed = client.get("/databases").json()
+            assert listed["databases"] == [{"database": 0, "keys": 6}, {"database": 3, "keys": 6}]
+            # What is still the original's is under no pepper.
+            assert listed["peppers"] == [{"pepper": 1, "keys": 5}]
+        process.stop()
+    assert execute(database, "SELECT count(*) FROM kv WHERE database_id = 0")[0][0] == 1
+    with server.running(tmp_path / "2", environment) as process:
+        with process.client() as client:
+            expected = {"ours": "v", "a": "new", "b": "value of b in 0", "d": "new", "e": "short"}
+            assert {key: get(client, key)[0] for key in expected} == expected
+            assert client.post("/kv", json={"key": "c"}).status_code == 404
+            assert client.delete("/databases/3").json()["deleted"] == 6
+            assert client.post("/kv", json={"database": 3, "key": "a"}).status_code == 404
+            assert get(client, "f")[0] == "value of f in 0"
+            assert client.get("/databases").json()["databases"] == [{"database": 0, "keys": 6}]
+            assert client.delete("/databases/0").json()["deleted"] == 6
+        process.stop()
+    assert execute(database, "SELECT count(*) FROM kv")[0][0] == 0
+    assert execute(database, "SELECT count(*) FROM dumbkv_rows")[0][0] == 0

@@ -139,6 +139,9 @@ def from_validation(error: msgspec.ValidationError) -> ProblemError:
     if "unknown field" in text:
         # The name that the client used may itself be a secret, sent in the wrong place.
         text = "Object contains a field that this call does not have"
+    elif text.startswith("Invalid"):
+        # The value stands before its place.
+        text = f"Invalid value - at {text.rpartition(' - at ')[2]}"
     return ProblemError(422, "wrong-shape", f"{text}.")
 
 
