@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from . import __version__
-from .api import connection, documents, probes, routes
+from .api import connection, documents, probes, routes, transfer
 from .api.gate import Gate
 from .api.problems import MEDIA_TYPE, from_status
 from .auth import Authenticator
@@ -31,17 +31,17 @@ def create(settings: Settings) -> FastAPI:
     keyring = Keyring(settings.peppers())
     store = _store(settings, keyring, metrics)
     lifecycle = Lifecycle(store, settings.drain_delay, settings.sweep_interval)
-    calls = routes.routes(
-        Vault(keyring, store),
-        Authenticator.create(settings.tokens(), settings.auth_tokens_file),
-        Limits(
-            settings.max_key_bytes,
-            settings.max_value_bytes,
-            settings.max_batch_bytes,
-            settings.body_timeout,
-            settings.max_bytes_in_work,
-        ),
+    authenticator = Authenticator.create(settings.tokens(), settings.auth_tokens_file)
+    limits = Limits(
+        settings.max_key_bytes,
+        settings.max_value_bytes,
+        settings.max_batch_bytes,
+        settings.body_timeout,
+        settings.max_bytes_in_work,
     )
+    calls = routes.routes(Vault(keyring, store), authenticator, limits)
+    export = transfer.Export(store, authenticator, limits, lifecycle, settings.export_timeout)
+    calls += transfer.routes(export, transfer.Import(store, keyring, limits), authenticator, limits)
 
     connections = connection.Connections(
         settings.max_connections, settings.header_timeout, settings.answer_timeout

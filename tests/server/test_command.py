@@ -120,7 +120,7 @@ def test_hash_token_makes_a_line_that_the_server_takes(tmp_path: Path) -> None:
         (("put", "k", "--file", "/"), 1, "cannot read /"),
         (("get", "k", "--token-file", "/nonexistent"), 1, "cannot read"),
         (("batch", "-"), 1, "is not JSON"),
-        (("hash-token", "ci", "--scope", "root"), 2, "a scope is"),
+        (("hash-token", "ci", "--scope", "root"), 2, "is not one of"),
         (("hash-token", "two words"), 2, "a name has"),
         (("get", "k", "-d", "-1"), 2, "--database"),
         (("frobnicate",), 2, "No such command"),

@@ -16,6 +16,12 @@ from dumbkv_server.store import (
     StoreUnavailableError,
 )
 from dumbkv_server.store.batching import ClosingError, QueueFullError
+from dumbkv_server.store.transfer import (
+    LegacyRowsError,
+    NotEmptyError,
+    NotReservedError,
+    TooManyChangesError,
+)
 
 from .types import ProblemBody
 
@@ -69,6 +75,20 @@ PROBLEMS = {
     ),
     QueueFullError: ProblemError(503, "write-queue-full", "Too many writes wait; try again later.", RETRY),
     ClosingError: ProblemError(503, "draining", "This process is stopping; try again.", RETRY),
+    NotEmptyError: ProblemError(
+        409, "not-empty", "The store has keys: say what becomes of those that are there already."
+    ),
+    NotReservedError: ProblemError(
+        409,
+        "not-reserved",
+        "These revisions are not reserved, or none are left: start the import anew.",
+    ),
+    TooManyChangesError: ProblemError(
+        503,
+        "too-many-changes",
+        "More is written than can be set aside for an export: take it faster, or when less is written.",
+        RETRY,
+    ),
     CannotOpenError: ProblemError(500, "damaged-value", "The stored value is damaged or was tampered with."),
 }
 
@@ -94,6 +114,14 @@ def from_error(error: Exception) -> ProblemError | None:
                 409,
                 "condition-failed",
                 f"The condition of operation {error.index} (from 0) does not hold; nothing was changed.",
+            )
+        case LegacyRowsError():
+            return ProblemError(
+                409,
+                "legacy-rows",
+                f"The store has {error.rows} rows of the original DumbKV. Whoever has such a row can read "
+                "it, so no export takes it, and no import goes over it; it changes its form when it is read "
+                "or written. With `legacy=omit` an export leaves them out.",
             )
         case StoreUnavailableError(unknown=True):
             return ProblemError(

@@ -21,11 +21,7 @@ def settle(meta: Mapping[str, bytes], fingerprints: Mapping[int, bytes]) -> dict
         raise StoreStartError(
             f"the database has format {found.decode()}, this server knows {VERSION}: use a newer server"
         )
-    recorded = {
-        int(name.removeprefix(PEPPER_PREFIX)): value
-        for name, value in meta.items()
-        if name.startswith(PEPPER_PREFIX)
-    }
+    recorded = recorded_peppers(meta)
     for number, fingerprint in fingerprints.items():
         if recorded.get(number, fingerprint) != fingerprint:
             raise StoreStartError(
@@ -41,3 +37,12 @@ def settle(meta: Mapping[str, bytes], fingerprints: Mapping[int, bytes]) -> dict
     wanted = {PEPPER_PREFIX + str(number): value for number, value in fingerprints.items()}
     wanted["version"] = str(VERSION).encode()
     return {name: value for name, value in wanted.items() if name not in meta}
+
+
+def recorded_peppers(meta: Mapping[str, bytes]) -> dict[int, bytes]:
+    """The fingerprint of each pepper, by its number, that a database was ever opened with."""
+    return {
+        int(name.removeprefix(PEPPER_PREFIX)): value
+        for name, value in meta.items()
+        if name.startswith(PEPPER_PREFIX)
+    }

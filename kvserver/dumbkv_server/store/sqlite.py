@@ -11,8 +11,9 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,8 @@ from . import (
     milliseconds,
     plan,
     schema,
+    sqlite_transfer,
+    transfer,
 )
 from .ownership import Ownership, is_local
 
@@ -130,6 +133,55 @@ class SQLiteStore(Store):
 
         return await self._in(self._write_thread, lambda: self._transaction(work))
 
+    @asynccontextmanager
+    async def snapshot(self, seconds: float) -> AsyncIterator[transfer.Snapshot]:
+        """The store as it is now. There may be one at a time."""
+        tables = sqlite_transfer.Tables(self._connection)
+
+        async def pages() -> AsyncGenerator[Sequence[transfer.Record], None]:
+            while (
+                page := await self._in(self._write_thread, lambda: self._reading(tables.page))
+            ) is not None:
+                yield page
+
+        def begin() -> transfer.Snapshot:
+            meta = _meta(self._connection)
+            rows = sqlite_transfer.count_legacy(self._connection) if self._has_legacy else 0
+            tables.begin()
+            return transfer.Snapshot(self._revision, schema.recorded_peppers(meta), rows, pages())
+
+        try:
+            yield await self._beside(begin)
+        finally:
+            await self._beside(tables.end)
+
+    async def reserve(self, revisions: int, *, only_empty: bool) -> int:
+        """Take so many revisions for an import, after the one that is returned."""
+
+        def take() -> int:
+            self._check_target(only_empty)
+            if self._revision + revisions > transfer.LAST_REVISION:
+                raise transfer.NotReservedError
+            self._revision += revisions
+            return self._transaction(lambda: self._revision - revisions)
+
+        return await self._in(self._write_thread, take)
+
+    async def load(self, records: Sequence[transfer.Record], *, replace: bool) -> transfer.Imported:
+        """Store rows in one durable transaction; a key that is there stays, unless it is to be replaced."""
+        now = milliseconds()
+        alive, expired = transfer.select(records, now)
+
+        def write() -> int:
+            self._check_target(only_empty=False)
+            transfer.check_reserved(alive, self._revision)
+            return self._transaction(
+                lambda: sqlite_transfer.write(self._connection, alive, replace=replace, now=now)
+            )
+
+        stored = await self._in(self._write_thread, write)
+        return transfer.Imported(stored, len(records) - stored - expired, expired)
+
     async def _has_expired(self, now: int) -> bool:
         def ask() -> bool:
             return bool(self._reader.execute(HAS_EXPIRED, (now,)).fetchone()[0])
@@ -156,6 +208,10 @@ class SQLiteStore(Store):
 
     async def _in(self, thread: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(thread, work)
+
+    async def _beside(self, work: Callable[[], Result]) -> Result:
+        """Work on the connection that writes, between two transactions."""
+        return await self._in(self._write_thread, lambda: self._reading(work))
 
     # What follows runs in the two threads.
 
@@ -212,9 +268,7 @@ class SQLiteStore(Store):
         try:
             for statement in SCHEMA:
                 self._connection.execute(statement)
-            meta = {
-                name: bytes(value) for name, value in self._connection.execute("SELECT * FROM dumbkv_meta")
-            }
+            meta = _meta(self._connection)
             for name, value in schema.settle(meta, self._fingerprints).items():
                 self._connection.execute(SET_META, (name, value))
             self._revision = int(meta.get("revision", b"0"))
@@ -288,15 +342,30 @@ class SQLiteStore(Store):
 
     def _snapshot(self, look_up: Callable[[], Result]) -> Result:
         """Look up in one snapshot: a row that is being moved is seen in its old place or in its new one."""
-        try:
+
+        def inside() -> Result:
             self._reader.execute("BEGIN")
             try:
                 return look_up()
             finally:
                 self._reader.execute("COMMIT")
+
+        return self._reading(inside)
+
+    def _reading(self, work: Callable[[], Result]) -> Result:
+        try:
+            return work()
         except sqlite3.Error as error:
             self._failed(f"cannot read: {error}")
             raise StoreUnavailableError(f"cannot read: {error}") from error
+
+    def _check_target(self, only_empty: bool) -> None:
+        """See whether an import may begin or go on; nobody else writes until this thread does."""
+        self._reading(
+            lambda: sqlite_transfer.check_target(
+                self._connection, has_legacy=self._has_legacy, only_empty=only_empty
+            )
+        )
 
     def _count(self) -> dict[int, int]:
         def count() -> dict[int, int]:
@@ -322,6 +391,10 @@ class SQLiteStore(Store):
             if values is not None:
                 return LegacyRow(legacy.as_text(values[0]))
         return None
+
+
+def _meta(connection: sqlite3.Connection) -> dict[str, bytes]:
+    return {name: bytes(value) for name, value in connection.execute("SELECT * FROM dumbkv_meta")}
 
 
 def _flush_directory(directory: Path) -> None:
