@@ -76,7 +76,7 @@ PROBLEMS = {
     QueueFullError: ProblemError(503, "write-queue-full", "Too many writes wait; try again later.", RETRY),
     ClosingError: ProblemError(503, "draining", "This process is stopping; try again.", RETRY),
     NotEmptyError: ProblemError(
-        409, "not-empty", "The store has keys: say what becomes of those that are there already."
+        409, "not-empty", "The store has keys, and this import does not say what becomes of them."
     ),
     NotReservedError: ProblemError(
         409,

@@ -129,7 +129,8 @@ def import_rows(
             used = _look_through(source)
             _import(session, source, existing, used, totals)
     except CommandError as error:
-        raise CommandError(f"{error}{_so_far(totals)}", error.exit_code) from None
+        hint = " --existing keep or --existing replace does." if error.code == "not-empty" else ""
+        raise CommandError(f"{error}{hint}{_so_far(totals)}", error.exit_code) from None
     except KeyboardInterrupt:
         raise CommandError(f"interrupted{_so_far(totals)}", INTERRUPTED) from None
     if output is Output.JSON:
