@@ -84,6 +84,8 @@ def test_hash_token_makes_a_line_that_the_server_takes(tmp_path: Path) -> None:
         assert dumbkv("get", "k", "--token-file", str(file), **at).stdout == "v"
         well = dumbkv("doctor", DUMBKV_TOKEN=token, **at)
         assert (well.returncode, well.stdout.count("ok ")) == (0, 3)
+        answer = json.loads(dumbkv("doctor", "-o", "json", DUMBKV_TOKEN=token, **at).stdout)
+        assert (answer["healthy"], len(answer["checks"])) == (True, 3)
         refused = dumbkv("get", "k", **at)
         assert refused.returncode == 1
         assert "DUMBKV_TOKEN" in refused.stderr
@@ -93,6 +95,16 @@ def test_hash_token_makes_a_line_that_the_server_takes(tmp_path: Path) -> None:
     given = dumbkv("hash-token", "ci", DUMBKV_TOKEN=TOKEN)
     assert given.stdout == f"ci read,write sha256:{sha256(TOKEN.encode()).hexdigest()}\n"
     assert dumbkv("hash-token", "ci", DUMBKV_TOKEN="guessable").returncode == 1
+    answer = json.loads(dumbkv("hash-token", "ci", "--scope", "admin", "-o", "json").stdout)
+    assert answer["line"] == f"ci admin sha256:{sha256(answer['token'].encode()).hexdigest()}"
+
+
+def test_doctor_says_what_is_wrong_where_nobody_answers() -> None:
+    done = dumbkv("doctor", "-o", "json", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert answer["healthy"] is False
+    assert "no server answers" in answer["checks"][0]["problem"]
 
 
 @pytest.mark.parametrize(

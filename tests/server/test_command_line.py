@@ -11,21 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import PROGRAM, dumbkv, environment
+from tests.support.command import PROGRAM, dumbkv, environment, start
 from tests.support.eventually import eventually
 from tests.support.server import DIRECTORY, Process
 
 pytestmark = pytest.mark.slow
-
-
-def start(*arguments: str, **settings: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [PROGRAM, *arguments],
-        env=environment(**settings),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
 
 
 def test_keys_and_values_may_be_anything_that_is_text(shared: Process, key: str) -> None:

@@ -24,3 +24,14 @@ def dumbkv(*arguments: str, given: str = "", **settings: str) -> subprocess.Comp
         text=True,
         timeout=100,
     )
+
+
+def start(*arguments: str, **settings: str) -> subprocess.Popen[bytes]:
+    """Start the command with pipes to and from it."""
+    return subprocess.Popen(
+        [PROGRAM, *arguments],
+        env=environment(**settings),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )

@@ -36,7 +36,7 @@ def hash_token(
 
     To hash a token that you have, set DUMBKV_TOKEN.
 
-    Example: dumbkv hash-token ci --scope read >> tokens
+    Example: `dumbkv hash-token ci --scope read >> tokens`
     """
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,63}", name):
         raise typer.BadParameter("a name has letters, digits, dots and dashes, at most 63")

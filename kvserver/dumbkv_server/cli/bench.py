@@ -34,7 +34,7 @@ def bench(
     cannot. Ctrl-C ends it earlier, with what was measured so far. Percentiles are those of this client, on
     its machine, with its network. Needs a token with the scopes read and write.
 
-    Example: dumbkv bench --seconds 30 --concurrency 64 --reads 90
+    Example: `dumbkv bench --seconds 30 --concurrency 64 --reads 90`
     """
     run = Run(api(url, token_file), Load(seconds, concurrency, keys, value_bytes, reads, database))
     try:

@@ -45,7 +45,9 @@ def put(
 ) -> None:
     """Store a value: an argument, a file, or standard input.
 
-    Examples: dumbkv put greeting hello --ttl 3600 · pg_dump -s app | dumbkv put schema
+    Example: `dumbkv put greeting hello --ttl 3600`
+
+    Example: `dumbkv put certificate --file tls.crt`
     """
     if value is not None and file is not None:
         raise typer.BadParameter("give the value as an argument or with --file, not both")
@@ -84,7 +86,7 @@ def batch(
 ) -> None:
     """Do several operations, all or none, and print what each answered as JSON.
 
-    Example: echo '[{"op": "put", "key": "k", "value": "v"}, {"op": "get", "key": "k"}]' | dumbkv batch -
+    Example: `echo '[{"op": "put", "key": "k", "value": "v"}, {"op": "get", "key": "k"}]' | dumbkv batch -`
     """
     try:
         operations = json.loads(read_text(None if str(file) == "-" else file))

@@ -8,7 +8,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Final
+from io import BufferedReader
+from typing import Any, Final
 
 from dumbkv_server.api.transfer_types import FORMAT
 
@@ -96,6 +97,6 @@ def split(chunks: Iterable[bytes]) -> Iterator[bytes]:
         rest, size = [last], len(last)
 
 
-def read(file: BinaryIO) -> Iterator[bytes]:
+def read(file: BufferedReader) -> Iterator[bytes]:
     """The lines of a file, never more of them in memory than must be."""
-    return split(iter(lambda: file.read(READ_BYTES), b""))
+    return split(iter(lambda: file.read1(READ_BYTES), b""))

@@ -23,6 +23,8 @@ app = typer.Typer(
     help="Talk to a DumbKV: a key-value store whose keys are secrets.",
     epilog=EPILOG,
     no_args_is_help=True,
+    # Paragraphs are broken where the terminal ends, not where the source does.
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

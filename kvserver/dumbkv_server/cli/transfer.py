@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from io import BufferedReader
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -20,7 +21,7 @@ from .streams import STANDARD, print_json, reading, writing
 PIECE_ROWS: Final = 1000
 PIECE_BYTES: Final = 1024 * 1024
 # A server that has too much to do, or whose database is away for a moment, is asked again.
-ATTEMPTS: Final = 10
+ATTEMPTS: Final = 30
 BUSY: Final = {
     "database-unavailable",
     "draining",
@@ -54,7 +55,9 @@ def export_rows(
     of the server that it comes from: back those up as well. It gets its name when it is whole: an export that
     fails leaves what had the name before. Needs a token with the scope admin.
 
-    Examples: dumbkv export backup.dumbkv · dumbkv export - | zstd > backup.zst
+    Example: `dumbkv export backup.dumbkv`
+
+    Example: `dumbkv export - | zstd > backup.zst`
     """
     if output is Output.JSON and file == STANDARD:
         raise typer.BadParameter("standard output has the export: with -o json, give a file")
@@ -114,14 +117,17 @@ def import_rows(
 ) -> None:
     """Bring the rows of an export into a store that has the same peppers.
 
-    Into an empty store that is a restore: values, revisions and expiries are those of the export. Where the
-    store has keys, say --existing keep or --existing replace; keys that only the store has stay in both. Rows
-    get new revisions, in the same order, where the store has given revisions before. A file is looked through
-    before the first row is sent: of one that is damaged or not whole nothing is imported. A pipe cannot be;
-    where it turns out to be damaged, what was imported is told. To go on after an interruption, import again
-    with --existing keep. Needs a token with the scope admin.
+    Into a new store this is a restore: values, revisions and expiries are those of the export. Where the
+    store has keys, say `--existing keep` or `--existing replace`; keys that only the store has stay in both
+    cases. Where the store has given revisions before, rows get new ones, in the same order.
 
-    Examples: dumbkv import backup.dumbkv · zstd -dc backup.zst | dumbkv import -
+    A file is looked through before the first row is sent: of one that is damaged or not whole nothing is
+    imported. A pipe cannot be; where it turns out to be damaged, what was imported is told. To go on after an
+    interruption, import again with `--existing keep`. Needs a token with the scope admin.
+
+    Example: `dumbkv import backup.dumbkv`
+
+    Example: `zstd -dc backup.zst | dumbkv import -`
     """
     totals = Totals()
     try:
@@ -145,7 +151,7 @@ def _so_far(totals: Totals) -> str:
     return f" (before that: {totals.text()})"
 
 
-def _look_through(source: BinaryIO) -> set[int] | None:
+def _look_through(source: BufferedReader) -> set[int] | None:
     """Look at all of a file: the peppers that its rows are under. None for what cannot be rewound."""
     if not source.seekable():
         return None
@@ -161,7 +167,7 @@ def _look_through(source: BinaryIO) -> set[int] | None:
 
 
 def _import(
-    session: Session, source: BinaryIO, existing: Existing, used: set[int] | None, totals: Totals
+    session: Session, source: BufferedReader, existing: Existing, used: set[int] | None, totals: Totals
 ) -> None:
     check = lines.Check()
     piece: list[bytes] = []
