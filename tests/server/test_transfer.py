@@ -164,17 +164,20 @@ def test_a_client_that_takes_nothing_does_not_keep_an_export(
     large: Process, database: Environment, tmp_path: Path, settings: Environment, code: str | None
 ) -> None:
     large.stop()
-    with serving(tmp_path, "strict", database, **settings) as process, process.client() as client:
-        with client.stream("GET", "/export") as response:
-            chunks = response.iter_bytes()
-            text = next(chunks)
-            eventually(lambda: "an export " in process.log() or _one_more(process), "the export ends")
-            if code is None:
-                with pytest.raises(httpx.TransportError):
-                    list(chunks)
-                return
-            text += b"".join(chunks)
-            assert json.loads(text.splitlines()[-1])["code"] == code
+    with (
+        serving(tmp_path, "strict", database, **settings) as process,
+        process.client() as client,
+        client.stream("GET", "/export") as response,
+    ):
+        chunks = response.iter_bytes()
+        text = next(chunks)
+        eventually(lambda: "an export " in process.log() or _one_more(process), "the export ends")
+        if code is None:
+            with pytest.raises(httpx.TransportError):
+                list(chunks)
+            return
+        text += b"".join(chunks)
+    assert json.loads(text.splitlines()[-1])["code"] == code
 
 
 def _one_more(process: Process) -> bool:
