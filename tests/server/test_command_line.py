@@ -42,6 +42,18 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback(shared: Process, key: s
         assert errors == b""
 
 
+def test_output_that_cannot_be_written_is_told_in_a_line(shared: Process, key: str) -> None:
+    at = {"DUMBKV_URL": shared.url}
+    assert dumbkv("put", key, "v", **at).returncode == 0
+    for arguments in (("get", key), ("get", key, "-o", "json"), ("export", "-")):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [PROGRAM, *arguments], env=environment(**at), stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        assert done.returncode == 1
+        assert done.stderr == "dumbkv: cannot write to standard output: No space left on device\n"
+
+
 def test_a_file_has_its_name_only_when_it_is_whole(shared: Process, key: str, tmp_path: Path) -> None:
     file = tmp_path / "export"
     file.write_text("the former one")

@@ -84,7 +84,7 @@ def _checks(server: Api) -> list[Check]:
         with server.session() as session:
             for path, meaning in (("/livez", "the process answers"), ("/readyz", "the database serves")):
                 status, text = session.status(path)
-                why = None if status == 200 else f"{path} answered {status}: {text.strip()[:200]}"
+                why = None if status == 200 else f"{path} answered {status}: {' '.join(text.split())[:200]}"
                 checks.append(Check(meaning, why is None, why))
             meaning = "the token may read"
             session.send("GET", "/databases")

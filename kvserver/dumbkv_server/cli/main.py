@@ -49,7 +49,7 @@ def _version(
 
 
 def run() -> NoReturn:
-    """The process: an error is one line, an interrupt none."""
+    """The process: an error is one line; an interrupt and a reader that has seen enough are none."""
     # What was begun is put away also where somebody else ends this process.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
@@ -57,8 +57,9 @@ def run() -> NoReturn:
     except CommandError as error:
         sys.stderr.write(f"dumbkv: {error}\n")
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read the output has seen enough. What is left of it goes nowhere, and nobody is told.
+    except OSError as error:
+        sys.stderr.write(f"dumbkv: cannot write to standard output: {error.strerror}\n")
+        # What is left of it goes nowhere: nobody is told a second time.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
     sys.exit(0)
