@@ -126,7 +126,7 @@ def test_doctor_says_what_is_wrong_where_nobody_answers() -> None:
         (("export", "-", "-o", "json"), 2, "give a file"),
         (("import", "/nonexistent"), 1, "cannot read /nonexistent"),
         (("import", "/"), 1, "cannot read /"),
-        (("import", "-"), 1, "it is damaged"),
+        (("import", "-"), 1, "no whole line"),
         (("import", "f", "--existing", "merge"), 2, "is not one of"),
         (("bench", "--seconds", "0"), 2, "--seconds"),
         (("bench", "--url", "ftp://h"), 1, "is no URL"),

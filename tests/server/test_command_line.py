@@ -191,24 +191,29 @@ def test_progress_is_shown_on_a_terminal_only(shared: Process, tmp_path: Path) -
     assert b"exported " in shown
 
 
+def in_bash(script: str, **settings: str) -> str:
+    """What a script prints. The command looks for the shell that started it, so the shell must stay."""
+    path = f"{PROGRAM.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script],
+        env=environment(PATH=path, **settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def test_bash_completes_commands_options_and_values() -> None:
-    script = dumbkv("--show-completion", "bash").stdout
+    script = in_bash("dumbkv --show-completion; exit $?")
     assert "complete" in script
 
     def completed(*words: str) -> list[str]:
         line = " ".join(f"'{word}'" for word in words)
         given = f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}"
         ask = f'{given}; _dumbkv_completion dumbkv; printf "%s\\n" "${{COMPREPLY[@]}}"'
-        path = f"{PROGRAM.parent}:{os.environ['PATH']}"
-        done = subprocess.run(
-            ["bash", "--norc", "-c", f"{script}\n{ask}"],
-            env=environment(PATH=path),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.split()
+        return in_bash(f"{script}\n{ask}").split()
 
     assert completed("dumbkv", "ex") == ["export"]
     assert {"get", "put", "import", "bench", "doctor"} <= set(completed("dumbkv", ""))
@@ -218,17 +223,10 @@ def test_bash_completes_commands_options_and_values() -> None:
 
 
 def test_completion_is_installed_for_bash(tmp_path: Path) -> None:
-    done = dumbkv("--install-completion", "bash", HOME=str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    ask = "complete -p dumbkv"
-    shell = subprocess.run(
-        ["bash", "--rcfile", str(tmp_path / ".bashrc"), "-i", "-c", ask],
-        env=environment(HOME=str(tmp_path)),
-        capture_output=True,
-        text=True,
-        timeout=60,
+    in_bash("dumbkv --install-completion; exit $?", HOME=str(tmp_path))
+    assert "_dumbkv_completion" in in_bash(
+        f"source {tmp_path}/.bashrc; complete -p dumbkv", HOME=str(tmp_path)
     )
-    assert "_dumbkv_completion" in shell.stdout
 
 
 def test_every_command_explains_itself() -> None:

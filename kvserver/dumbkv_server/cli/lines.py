@@ -54,7 +54,7 @@ class Check:
     def require_end(self) -> None:
         """CommandError where the lines were not all that there should be."""
         if not self.header:
-            raise CommandError("this is no export of DumbKV: it is empty")
+            raise CommandError("this is no export of DumbKV: it has no whole line")
         if not self.end:
             raise CommandError(f"this export is not whole: it breaks off after {self.rows} rows")
 

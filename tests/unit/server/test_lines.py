@@ -39,7 +39,7 @@ def test_a_whole_export_is_taken() -> None:
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
-        ([], "is empty"),
+        ([], "no whole line"),
         (BODY, "breaks off after 3 rows"),
         ([HEADER, *ROWS[1:], end(BODY)], "altered or damaged"),
         ([HEADER, ROWS[1], ROWS[0], ROWS[2], end(BODY)], "altered or damaged"),
