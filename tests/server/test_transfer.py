@@ -1,8 +1,7 @@
 """A store that is exported and imported: what of it arrives, and what must not."""
 
 import json
-import sqlite3
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -11,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from cryptography.fernet import Fernet
 
 from tests.support import postgres, server
 from tests.support.command import dumbkv, start
@@ -322,31 +320,6 @@ def test_what_expired_is_neither_exported_nor_imported(tmp_path: Path, database:
         eventually(lambda: got(client, 0, "soon") is None, "the key expires")
     with serving(tmp_path, "target", database) as target:
         assert imported(target, file) == (1, 0, 1)
-
-
-def test_rows_of_the_original_dumbkv_are_told_of(tmp_path: Path) -> None:
-    file = tmp_path / "export"
-    digest = sha256(b"old").hexdigest()[:32].encode()
-    row_key = urlsafe_b64encode(digest)
-    with sqlite3.connect(tmp_path / "legacy.db") as connection:
-        connection.execute("CREATE TABLE kv (database_id INTEGER, key TEXT, value TEXT)")
-        token = Fernet(row_key).encrypt(b"v").decode()
-        connection.execute("INSERT INTO kv VALUES (0, ?, ?)", (row_key.decode(), token))
-    connection.close()
-    with serving(tmp_path, "legacy") as process, process.client() as client:
-        put(client, 0, "new", "v")
-        refused = dumbkv("export", str(file), DUMBKV_URL=process.url)
-        assert refused.returncode == 1
-        assert "1 rows of the original DumbKV" in refused.stderr
-        assert not file.exists()
-        answer = export(process, file, "--without-legacy")
-        assert (answer["rows"], answer["legacy_rows_left_out"]) == (1, 1)
-        done = dumbkv("import", str(file), "--existing", "keep", DUMBKV_URL=process.url)
-        assert done.returncode == 1
-        assert "original DumbKV" in done.stderr
-        # Once it was read it is a row like any other.
-        assert got(client, 0, "old") is not None
-        assert export(process, file)["rows"] == 2
 
 
 def test_only_an_administrator_may_and_nothing_tells_of_a_token(tmp_path: Path) -> None:
