@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from . import __version__, rotation
-from .api import connection, documents, probes, routes
+from .api import connection, documents, probes, routes, transfer
 from .api.gate import Gate
 from .api.problems import MEDIA_TYPE, UNEXPECTED, ProblemError, from_status
 from .auth import Authenticator, Brake
@@ -53,16 +53,15 @@ def create(settings: Settings) -> Application:
         brake=Brake(settings.auth_failure_interval, settings.max_waiting_auth_failures),
         on_failure=metrics.authentication_failure,
     )
-    endpoints = routes.endpoints(
-        vault,
-        authenticator,
-        Limits(
-            settings.max_key_bytes,
-            settings.max_value_bytes,
-            settings.max_batch_bytes,
-            settings.max_bytes_in_work,
-        ),
+    limits = Limits(
+        settings.max_key_bytes,
+        settings.max_value_bytes,
+        settings.max_batch_bytes,
+        settings.max_bytes_in_work,
     )
+    endpoints = routes.endpoints(vault, authenticator, limits)
+    endpoints |= transfer.endpoints(transfer.Import(store, vault, limits), authenticator, limits)
+    export = transfer.Export(store, authenticator, limits, lifecycle, settings.export_timeout)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, object]]:
@@ -79,7 +78,8 @@ def create(settings: Settings) -> Application:
         redirect_slashes=False,
     )
     app.state.lifecycle = lifecycle
-    app.router.routes.extend(routes.route(*each) for each in endpoints.items())
+    app.router.routes.extend(routes.route(path, each, each.methods) for path, each in endpoints.items())
+    app.router.routes.append(routes.route("/export", export, ["GET"]))
     probes.add(app, store, lifecycle, metrics)
     documents.add(app, settings)
 

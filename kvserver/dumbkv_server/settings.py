@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     """Seconds that a request's body may take to arrive."""
     statement_timeout: Seconds = 5
     """Seconds after which PostgreSQL gives up on a statement, and the server on a connection."""
+    export_timeout: Seconds = 3600
+    """Seconds that an export may take: for that long the database keeps what is overwritten."""
     sweep_interval: Seconds = 10
     """Seconds between two looks for rows that expired. They never answer, swept or not."""
     drain_delay: Annotated[float, Field(ge=0)] = 0

@@ -1,7 +1,8 @@
 """Secrets in, secrets out: seals before the store and opens after it. No HTTP and no SQL."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import cast
 
 from msgspec import Struct
@@ -77,6 +78,14 @@ class Vault:
             keyring = Keyring(peppers)
             await self._store.admit(keyring.fingerprints())
             self._keyring = keyring
+
+    @asynccontextmanager
+    async def steady(self) -> AsyncIterator[dict[int, bytes]]:
+        """The fingerprints of the peppers, which stay the same meanwhile."""
+        if self._passage.closed:
+            await self._passage.opened()
+        with self._passage:
+            yield self._keyring.fingerprints()
 
     async def put(self, write: Write) -> int:
         """Store a value under the newest pepper; its revision, once it is durable."""

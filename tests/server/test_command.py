@@ -3,32 +3,19 @@
 import json
 import os
 import subprocess
-import sys
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from tests.support import server
+from tests.support.command import PROGRAM, dumbkv
 from tests.support.server import Process
 
 pytestmark = pytest.mark.slow
 
 TOKEN = "a token that is long enough to be one"
 SECRET = "what nobody may read in an error"
-
-
-def dumbkv(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DUMBKV_")}
-    command = Path(sys.executable).with_name("dumbkv")
-    return subprocess.run(
-        [command, *arguments],
-        env=inherited | environment,
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def test_a_key_is_put_got_and_deleted(shared: Process, key: str) -> None:
@@ -97,6 +84,8 @@ def test_hash_token_makes_a_line_that_the_server_takes(tmp_path: Path) -> None:
         assert dumbkv("get", "k", "--token-file", str(file), **at).stdout == "v"
         well = dumbkv("doctor", DUMBKV_TOKEN=token, **at)
         assert (well.returncode, well.stdout.count("ok ")) == (0, 3)
+        answer = json.loads(dumbkv("doctor", "-o", "json", DUMBKV_TOKEN=token, **at).stdout)
+        assert (answer["healthy"], len(answer["checks"])) == (True, 3)
         refused = dumbkv("get", "k", **at)
         assert refused.returncode == 1
         assert "DUMBKV_TOKEN" in refused.stderr
@@ -106,6 +95,16 @@ def test_hash_token_makes_a_line_that_the_server_takes(tmp_path: Path) -> None:
     given = dumbkv("hash-token", "ci", DUMBKV_TOKEN=TOKEN)
     assert given.stdout == f"ci read,write sha256:{sha256(TOKEN.encode()).hexdigest()}\n"
     assert dumbkv("hash-token", "ci", DUMBKV_TOKEN="guessable").returncode == 1
+    answer = json.loads(dumbkv("hash-token", "ci", "--scope", "admin", "-o", "json").stdout)
+    assert answer["line"] == f"ci admin sha256:{sha256(answer['token'].encode()).hexdigest()}"
+
+
+def test_doctor_says_what_is_wrong_where_nobody_answers() -> None:
+    done = dumbkv("doctor", "-o", "json", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert answer["healthy"] is False
+    assert "no server answers" in answer["checks"][0]["problem"]
 
 
 @pytest.mark.parametrize(
@@ -120,14 +119,24 @@ def test_hash_token_makes_a_line_that_the_server_takes(tmp_path: Path) -> None:
         (("put", "k", "--file", "/"), 1, "cannot read /"),
         (("get", "k", "--token-file", "/nonexistent"), 1, "cannot read"),
         (("batch", "-"), 1, "is not JSON"),
-        (("hash-token", "ci", "--scope", "root"), 2, "a scope is"),
+        (("hash-token", "ci", "--scope", "root"), 2, "is not one of"),
         (("hash-token", "two words"), 2, "a name has"),
+        (("put", "k", "v", "--ttl", "nan"), 1, "not finite"),
+        (("export", "/nonexistent/file"), 1, "no server answers"),
+        (("export", "-", "-o", "json"), 2, "give a file"),
+        (("import", "/nonexistent"), 1, "cannot read /nonexistent"),
+        (("import", "/"), 1, "cannot read /"),
+        (("import", "-"), 1, "no whole line"),
+        (("import", "f", "--existing", "merge"), 2, "is not one of"),
+        (("bench", "--seconds", "0"), 2, "--seconds"),
+        (("bench", "--url", "ftp://h"), 1, "is no URL"),
+        (("bench",), 1, "no server answers"),
         (("get", "k", "-d", "-1"), 2, "--database"),
         (("frobnicate",), 2, "No such command"),
     ],
 )
 def test_a_mistake_is_told_in_a_line(arguments: tuple[str, ...], code: int, says: str) -> None:
-    done = dumbkv(*arguments, given="{", DUMBKV_TOKEN=TOKEN, COLUMNS="200")
+    done = dumbkv(*arguments, given="{", DUMBKV_TOKEN=TOKEN, COLUMNS="200", DUMBKV_URL="http://127.0.0.1:9")
     assert done.returncode == code
     assert says in done.stderr
     assert done.stdout == ""
@@ -147,7 +156,7 @@ def test_what_the_server_refuses_names_no_secret(shared: Process, key: str) -> N
         assert done.stderr.count("\n") == 1
         assert SECRET not in done.stderr
     binary = subprocess.run(
-        [Path(sys.executable).with_name("dumbkv"), "put", key],
+        [PROGRAM, "put", key],
         env=os.environ | at,
         input=b"\xff",
         check=False,

@@ -3,7 +3,9 @@
 import os
 import signal
 import socket
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,20 @@ def test_a_file_that_is_no_database_stops_the_start(tmp_path: Path) -> None:
         server.running(tmp_path / "log", {"DATABASE_LOCATION": str(path)}),
     ):
         pass
+
+
+def test_an_error_that_nobody_thought_of_stops_the_start_too(tmp_path: Path) -> None:
+    """A server whose start failed must not listen: it could answer nothing, and nobody would restart it."""
+    path = tmp_path / "dumbkv.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE dumbkv_meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID")
+        connection.execute("INSERT INTO dumbkv_meta VALUES ('version', 'no number')")
+    with (
+        pytest.raises(server.StartError, match="Traceback") as caught,
+        server.running(tmp_path / "log", {"DATABASE_LOCATION": str(path)}),
+    ):
+        pytest.fail("it serves")
+    assert caught.value.code == 3
 
 
 def _wait_for(process: server.Process, text: str) -> None:

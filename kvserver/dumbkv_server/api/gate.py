@@ -94,19 +94,22 @@ class Gate:
             self.leave(entered, scope["method"], self._route_of.get(scope.get("endpoint"), route), status)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A start that fails is one line in the log, not a traceback."""
-        failed = False
+        """A start that fails is one line in the log, not a traceback, where we know why it does."""
+        failure: Message | None = None
 
         async def brief(message: Message) -> None:
-            nonlocal failed
+            nonlocal failure
             if message["type"] == "lifespan.startup.failed":
-                failed = True
+                failure = message
                 return
             await send(message)
 
         try:
             await self._app(scope, receive, brief)
-        except StoreStartError as error:
-            if not failed:
+        except Exception as error:
+            if failure is None:
                 raise
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            if isinstance(error, StoreStartError):
+                failure = {"type": "lifespan.startup.failed", "message": str(error)}
+            # Without it uvicorn takes this for an application that needs no start, and serves.
+            await send(failure)

@@ -7,6 +7,14 @@ import msgspec
 from dumbkv_server import __version__
 
 from .problems import MEDIA_TYPE
+from .transfer_types import MEDIA_TYPE as LINES
+from .transfer_types import TYPES as TRANSFER_TYPES
+from .transfer_types import (
+    ImportRequest,
+    ImportResponse,
+    ImportStartRequest,
+    ImportStartResponse,
+)
 from .types import (
     LAST_DATABASE,
     BatchRequest,
@@ -42,11 +50,16 @@ TYPES = (
     ProblemBody,
     PutRequest,
     PutResponse,
+    *TRANSFER_TYPES,
 )
 DESCRIPTION = """A key-value store whose keys are secrets.
 
 A key is hashed before it is stored, and its value is encrypted under a key that is derived from it. A key
 travels only in a body, never in a URL. A 2xx for a write means that it is durable."""
+
+EXPORT = """The store at one moment, as lines of JSON: a header, a row for each key, an end with their number
+and a checksum. Keys are hashed and values sealed, as in the database. Without its end an export is not whole;
+where the server could not finish it, a problem stands there. Needs the scope `admin`."""
 
 PROBLEMS = {
     400: "The body is not JSON in UTF-8.",
@@ -85,8 +98,8 @@ def document(with_authentication: bool) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": "keys"}, {"name": "databases"}, {"name": "operations"}],
-        "paths": {**_key_paths(), **_database_paths(), **_operations_paths()},
+        "tags": [{"name": "keys"}, {"name": "databases"}, {"name": "transfer"}, {"name": "operations"}],
+        "paths": {**_key_paths(), **_database_paths(), **_transfer_paths(), **_operations_paths()},
         "components": {"schemas": components},
     }
     if with_authentication:
@@ -94,7 +107,7 @@ def document(with_authentication: bool) -> Json:
             "token": {"type": "http", "scheme": "bearer", "description": "Scopes: read, write, admin."}
         }
         for path, operations in result["paths"].items():
-            if path.startswith(("/kv", "/databases")):
+            if path.startswith(("/kv", "/databases", "/export", "/import")):
                 for operation in operations.values():
                     operation["security"] = [{"token": []}]
     return result
@@ -133,6 +146,41 @@ def _database_paths() -> Json:
     for call in (drop, listing):
         call["tags"] = ["databases"]
     return {"/databases": {"get": listing}, "/databases/{database}": {"delete": drop}}
+
+
+def _transfer_paths() -> Json:
+    row = {"row_id": "00" * 32, "database": 0, "revision": 7, "expires_at": None, "blob": "AQ" + "A" * 38}
+    start = _call(
+        "startImport",
+        "See whether an import can be done, and reserve its revisions",
+        ImportStartResponse,
+        skip={404},
+        scope="admin",
+    )
+    start["requestBody"] = _body(ImportStartRequest, {"peppers": [], "last_revision": 7})
+    rows = _call("importRows", "Store some rows of an export", ImportResponse, skip={404}, scope="admin")
+    rows["requestBody"] = _body(ImportRequest, {"offset": 0, "rows": [row]})
+    names = ", ".join(f"`{name}`" for name in ("ExportHeader", "ExportedRow", "ExportEnd"))
+    export = {
+        "operationId": "export",
+        "summary": "All rows, as they are stored",
+        "description": EXPORT,
+        "parameters": [
+            {
+                "name": "legacy",
+                "in": "query",
+                "description": "With `omit`, rows of the original DumbKV are left out; without it, 409.",
+                "schema": {"type": "string", "enum": ["omit"]},
+            }
+        ],
+        "responses": {
+            "200": _text(f"Lines of JSON: {names}.", LINES),
+            **{str(status): _problem(status) for status in PROBLEMS if status not in {400, 404, 415}},
+        },
+    }
+    for call in (export, start, rows):
+        call["tags"] = ["transfer"]
+    return {"/export": {"get": export}, "/import/start": {"post": start}, "/import": {"post": rows}}
 
 
 def _body(request: type[msgspec.Struct], example: Json) -> Json:

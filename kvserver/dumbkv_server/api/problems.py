@@ -18,6 +18,12 @@ from dumbkv_server.store import (
     StoreUnavailableError,
 )
 from dumbkv_server.store.batching import ClosingError, QueueFullError
+from dumbkv_server.store.transfer import (
+    LegacyRowsError,
+    NotEmptyError,
+    NotReservedError,
+    TooManyChangesError,
+)
 
 from .types import ProblemBody
 
@@ -74,6 +80,20 @@ PROBLEMS = {
     ),
     QueueFullError: ProblemError(503, "write-queue-full", "Too many writes wait; try again later.", RETRY),
     ClosingError: ProblemError(503, "draining", "This process is stopping; try again.", RETRY),
+    NotEmptyError: ProblemError(
+        409, "not-empty", "The store has keys, and this import does not say what becomes of them."
+    ),
+    NotReservedError: ProblemError(
+        409,
+        "not-reserved",
+        "These revisions are not reserved, or none are left: start the import anew.",
+    ),
+    TooManyChangesError: ProblemError(
+        503,
+        "too-many-changes",
+        "More is written than can be set aside for an export: take it faster, or when less is written.",
+        RETRY,
+    ),
     CannotOpenError: ProblemError(500, "damaged-value", "The stored value is damaged or was tampered with."),
 }
 
@@ -118,6 +138,14 @@ def _expected(error: Exception) -> ProblemError | None:
                 409,
                 "condition-failed",
                 f"The condition of operation {error.index} (from 0) does not hold; nothing was changed.",
+            )
+        case LegacyRowsError():
+            return ProblemError(
+                409,
+                "legacy-rows",
+                f"The store has {error.rows} rows of the original DumbKV. Whoever has such a row can read "
+                "it, so no export takes it, and no import goes over it; it changes its form when it is read "
+                "or written. With `legacy=omit` an export leaves them out.",
             )
         case StoreUnavailableError(unknown=True):
             return ProblemError(

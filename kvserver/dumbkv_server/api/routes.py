@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dumbkv_server.auth import Authenticator, ForbiddenError, TooManyFailuresError, UnauthenticatedError
 from dumbkv_server.limits import ENVELOPE_BYTES, JSON_EXPANSION, Body, ClientGoneError, Limits
@@ -104,22 +104,39 @@ class Endpoint:
         return error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request of a server that passes it on as ASGI; an error is answered as its problem."""
+        """Answer one request of a server that passes it on as ASGI."""
+        await or_problem(lambda observed: self._serve(scope, receive, observed), send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             admitted = self.admit(scope["method"], scope["headers"])
-            try:
-                await admitted.body.read(receive)
-                answer = await answer_to(admitted, scope.get("path_params", NO_PARAMETERS))
-            finally:
-                admitted.body.release()
-        except ClientGoneError:
-            return
         except UnauthenticatedError as error:
-            await send_problem(send, problem_of(await self.in_turn(error)))
-        except Exception as error:  # noqa: BLE001 (whatever it is, the client gets a problem)
-            await send_problem(send, problem_of(error))
-        else:
-            await send_json(send, answer)
+            raise await self.in_turn(error) from None
+        try:
+            await admitted.body.read(receive)
+            answer = await answer_to(admitted, scope.get("path_params", NO_PARAMETERS))
+        finally:
+            admitted.body.release()
+        await send_json(send, answer)
+
+
+async def or_problem(serve: Callable[[Send], Awaitable[None]], send: Send) -> None:
+    """Serve; an error is answered as its problem, unless the answer has begun: then it is passed on."""
+    begun = False
+
+    async def observed(message: Message) -> None:
+        nonlocal begun
+        begun = True
+        await send(message)
+
+    try:
+        await serve(observed)
+    except ClientGoneError:
+        return
+    except Exception as error:
+        if begun:
+            raise
+        await send_problem(send, problem_of(error))
 
 
 async def answer_to(admitted: Admitted, parameters: Mapping[str, str] = NO_PARAMETERS) -> bytes:
@@ -136,11 +153,11 @@ class Calls:
 
     async def put(self, incoming: Incoming) -> bytes:
         """PUT /kv."""
-        return ENCODER.encode(PutResponse(await self._vault.put(self._write(_decode(PUT, incoming.body)))))
+        return ENCODER.encode(PutResponse(await self._vault.put(self._write(decode(PUT, incoming.body)))))
 
     async def get(self, incoming: Incoming) -> bytes:
         """POST /kv."""
-        entry = await self._vault.get(self._read(_decode(GET, incoming.body)))
+        entry = await self._vault.get(self._read(decode(GET, incoming.body)))
         if entry is None:
             raise ProblemError(404, "key-not-found", "There is no such key in this database.")
         return ENCODER.encode(_value(entry))
@@ -148,12 +165,12 @@ class Calls:
     async def delete(self, incoming: Incoming) -> bytes:
         """DELETE /kv."""
         return ENCODER.encode(
-            DeleteResponse(await self._vault.delete(self._remove(_decode(DELETE, incoming.body))))
+            DeleteResponse(await self._vault.delete(self._remove(decode(DELETE, incoming.body))))
         )
 
     async def batch(self, incoming: Incoming) -> bytes:
         """POST /kv/batch."""
-        calls = [self._call(operation) for operation in _decode(BATCH, incoming.body).operations]
+        calls = [self._call(operation) for operation in decode(BATCH, incoming.body).operations]
         needed = {"read" if isinstance(call, Read) else "write" for call in calls}
         if not incoming.scopes >= needed:
             raise ForbiddenError
@@ -215,9 +232,9 @@ def endpoints(vault: Vault, authenticator: Authenticator, limits: Limits) -> dic
     return {path: Endpoint(of_path, authenticator, limits) for path, of_path in paths.items()}
 
 
-def route(path: str, endpoint: Endpoint) -> Route:
+def route(path: str, endpoint: ASGIApp, methods: Collection[str]) -> Route:
     """The router's way to an endpoint."""
-    result = Route(path, endpoint, methods=list(endpoint.methods), include_in_schema=False)
+    result = Route(path, endpoint, methods=list(methods), include_in_schema=False)
     # Starlette adds HEAD to each GET.
     (result.methods or set()).discard("HEAD")
     return result
@@ -252,7 +269,8 @@ def _check_media_type(content_type: bytes | None, content_encoding: bytes | None
         raise ProblemError(415, "compressed", "Send the body without a Content-Encoding.", CLOSE)
 
 
-def _decode(decoder: msgspec.json.Decoder[Request], body: bytes) -> Request:
+def decode(decoder: msgspec.json.Decoder[Request], body: bytes) -> Request:
+    """A body as its type; an error is a problem."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

@@ -5,6 +5,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import cast
 
 from msgspec import Struct
@@ -12,6 +13,7 @@ from msgspec import Struct
 from dumbkv_server.metrics import Metrics
 
 from .batching import Batcher
+from .transfer import Imported, Record, Snapshot
 
 log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 1
@@ -282,6 +284,25 @@ class Store(ABC):
     @abstractmethod
     async def drop(self, database: int) -> int:
         """Delete all keys of a database in one transaction: how many there were."""
+
+    @abstractmethod
+    def snapshot(self, seconds: float) -> AbstractAsyncContextManager[Snapshot]:
+        """The store as it is now, for at most so many seconds. There may be one at a time."""
+
+    @abstractmethod
+    async def reserve(self, revisions: int, *, only_empty: bool) -> int:
+        """Take so many revisions for an import, after the one that is returned: none of them is used else.
+
+        NotEmptyError where the store has keys and must not; LegacyRowsError; NotReservedError where there are
+        not so many revisions left.
+        """
+
+    @abstractmethod
+    async def load(self, records: Sequence[Record], *, replace: bool) -> Imported:
+        """Store rows in one durable transaction; a key that is there stays, unless it is to be replaced.
+
+        LegacyRowsError; NotReservedError where a revision was not reserved.
+        """
 
     @abstractmethod
     async def _has_expired(self, now: int) -> bool:

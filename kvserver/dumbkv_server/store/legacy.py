@@ -12,6 +12,7 @@ SQLITE_SELECT = "SELECT value FROM kv WHERE database_id = ? AND key = ?"
 SQLITE_DELETE = "DELETE FROM kv WHERE database_id = ? AND key = ?"
 POSTGRES_DELETE = "DELETE FROM kv WHERE database_id = %s AND key = %s"
 COUNT = "SELECT database_id, count(*) FROM kv GROUP BY database_id"
+COUNT_ALL = "SELECT count(*) FROM kv"
 SQLITE_DROP = "DELETE FROM kv WHERE database_id = ?"
 POSTGRES_DROP = "DELETE FROM kv WHERE database_id = %s"
 

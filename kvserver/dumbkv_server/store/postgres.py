@@ -33,7 +33,9 @@ from . import (
     legacy,
     milliseconds,
     plan,
+    postgres_transfer,
     schema,
+    transfer,
 )
 from .postgres_schema import META, TAKE_REVISIONS, Connection, Cursor, prepare, read_meta
 
@@ -59,6 +61,7 @@ DROP_EXPIRED = "DELETE FROM dumbkv_rows WHERE database = %s AND expires_at <= %s
 DROP = "DELETE FROM dumbkv_rows WHERE database = %s"
 SELECT_LEGACY = """SELECT database_id, key, value FROM kv
     WHERE (database_id, key) IN (SELECT * FROM unnest(%s::integer[], %s::text[]))"""
+NO_REVISION = "the table dumbkv_revision is empty: restore it from a backup"
 # SQLSTATE classes of a connection or a server that went away: the commit may have been done before.
 LOST = {"08", "57"}
 
@@ -103,7 +106,8 @@ class PostgresStore(Store):
         self._pool = AsyncConnectionPool(
             kwargs=self._current_settings,
             min_size=1,
-            max_size=READERS + 1,
+            # One for the writer, and one for an export.
+            max_size=READERS + 2,
             open=False,
             check=AsyncConnectionPool.check_connection,
             timeout=WAIT_SECONDS,
@@ -264,6 +268,36 @@ class PostgresStore(Store):
             statements.append((legacy.POSTGRES_DROP, (database,)))
         return sum((await self._alone(statements))[1:])
 
+    @asynccontextmanager
+    async def snapshot(self, seconds: float) -> AsyncIterator[transfer.Snapshot]:
+        """The store as it is now, for at most so many seconds. There may be one at a time."""
+        async with self._use() as connection, connection.transaction():
+            snapshot = await postgres_transfer.begin(connection, self._has_legacy, seconds)
+            try:
+                yield snapshot
+            finally:
+                await snapshot.pages.aclose()
+
+    async def reserve(self, revisions: int, *, only_empty: bool) -> int:
+        """Take so many revisions for an import, after the one that is returned."""
+        async with self._turn(revisions) as (connection, last):
+            if last > transfer.LAST_REVISION:
+                raise transfer.NotReservedError
+            await postgres_transfer.check_target(
+                connection, has_legacy=self._has_legacy, only_empty=only_empty
+            )
+        return last - revisions
+
+    async def load(self, records: Sequence[transfer.Record], *, replace: bool) -> transfer.Imported:
+        """Store rows in one durable transaction; a key that is there stays, unless it is to be replaced."""
+        now = milliseconds()
+        alive, expired = transfer.select(records, now)
+        async with self._turn(0) as (connection, last):
+            transfer.check_reserved(alive, last)
+            await postgres_transfer.check_target(connection, has_legacy=self._has_legacy, only_empty=False)
+            stored = await postgres_transfer.write(connection, alive, replace=replace, now=now)
+        return transfer.Imported(stored, len(records) - stored - expired, expired)
+
     async def _has_expired(self, now: int) -> bool:
         async with self._use() as connection:
             row = await (await connection.execute(HAS_EXPIRED, (now,))).fetchone()
@@ -274,12 +308,20 @@ class PostgresStore(Store):
 
     async def _alone(self, statements: Sequence[tuple[str, tuple[int, ...]]]) -> list[int]:
         """A write transaction of its own: how many rows each statement changed."""
+        async with self._turn(0) as (connection, _):
+            return [(await connection.execute(*statement)).rowcount for statement in statements]
+
+    @asynccontextmanager
+    async def _turn(self, revisions: int) -> AsyncIterator[tuple[Connection, int]]:
+        """A write transaction of its own, which takes so many revisions, and the last of them."""
         async with self._use(writes=True) as connection:
             try:
                 async with connection.transaction():
                     # The turn is taken first, as every writer does.
-                    await connection.execute(TAKE_REVISIONS, (0,))
-                    return [(await connection.execute(*statement)).rowcount for statement in statements]
+                    taken = await (await connection.execute(TAKE_REVISIONS, (revisions,))).fetchone()
+                    if taken is None:
+                        raise StoreUnavailableError(NO_REVISION)
+                    yield connection, cast("int", taken[0])
             except psycopg.Error as error:
                 raise StoreUnavailableError(_reason(error), unknown=_is_unknown(error)) from error
 
@@ -303,7 +345,7 @@ class PostgresStore(Store):
             rows = await self._send_look_up(connection, addresses) if addresses else None
             taken = await cursor.fetchone()
             if taken is None:
-                raise StoreUnavailableError("the table dumbkv_revision is empty: restore it from a backup")
+                raise StoreUnavailableError(NO_REVISION)
         await self._check_peppers(meta)
         stored = await _choose(addresses, rows)
         found = {

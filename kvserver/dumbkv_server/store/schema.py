@@ -36,7 +36,7 @@ def settle(meta: Mapping[str, bytes], fingerprints: Mapping[int, bytes]) -> dict
 
 
 def peppers(meta: Mapping[str, bytes]) -> dict[int, bytes]:
-    """The recorded peppers' fingerprints by their number."""
+    """The fingerprint of each pepper, by its number, that a database has rows under or was opened with."""
     return {
         int(name.removeprefix(PEPPER_PREFIX)): value
         for name, value in meta.items()

@@ -11,8 +11,9 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -36,6 +37,8 @@ from . import (
     milliseconds,
     plan,
     schema,
+    sqlite_transfer,
+    transfer,
 )
 from .ownership import Ownership, is_local
 
@@ -154,6 +157,55 @@ class SQLiteStore(Store):
 
         return await self._in(self._write_thread, lambda: self._transaction(work))
 
+    @asynccontextmanager
+    async def snapshot(self, seconds: float) -> AsyncIterator[transfer.Snapshot]:
+        """The store as it is now. There may be one at a time."""
+        tables = sqlite_transfer.Tables(self._connection)
+
+        async def pages() -> AsyncGenerator[Sequence[transfer.Record], None]:
+            while (
+                page := await self._in(self._write_thread, lambda: self._reading(tables.page))
+            ) is not None:
+                yield page
+
+        def begin() -> transfer.Snapshot:
+            meta = _meta(self._connection)
+            rows = sqlite_transfer.count_legacy(self._connection) if self._has_legacy else 0
+            tables.begin()
+            return transfer.Snapshot(self._revision, schema.peppers(meta), rows, pages())
+
+        try:
+            yield await self._beside(begin)
+        finally:
+            await self._beside(tables.end)
+
+    async def reserve(self, revisions: int, *, only_empty: bool) -> int:
+        """Take so many revisions for an import, after the one that is returned."""
+
+        def take() -> int:
+            self._check_target(only_empty)
+            if self._revision + revisions > transfer.LAST_REVISION:
+                raise transfer.NotReservedError
+            self._revision += revisions
+            return self._transaction(lambda: self._revision - revisions)
+
+        return await self._in(self._write_thread, take)
+
+    async def load(self, records: Sequence[transfer.Record], *, replace: bool) -> transfer.Imported:
+        """Store rows in one durable transaction; a key that is there stays, unless it is to be replaced."""
+        now = milliseconds()
+        alive, expired = transfer.select(records, now)
+
+        def write() -> int:
+            self._check_target(only_empty=False)
+            transfer.check_reserved(alive, self._revision)
+            return self._transaction(
+                lambda: sqlite_transfer.write(self._connection, alive, replace=replace, now=now)
+            )
+
+        stored = await self._in(self._write_thread, write)
+        return transfer.Imported(stored, len(records) - stored - expired, expired)
+
     async def _has_expired(self, now: int) -> bool:
         def ask() -> bool:
             return bool(self._reader.execute(HAS_EXPIRED, (now,)).fetchone()[0])
@@ -183,6 +235,10 @@ class SQLiteStore(Store):
 
     async def _in(self, thread: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(thread, work)
+
+    async def _beside(self, work: Callable[[], Result]) -> Result:
+        """Work on the connection that writes, between two transactions."""
+        return await self._in(self._write_thread, lambda: self._reading(work))
 
     # What follows runs in the two threads.
 
@@ -247,7 +303,7 @@ class SQLiteStore(Store):
             for statement in SCHEMA:
                 self._connection.execute(statement)
             self._settle(self._fingerprints)
-            self._revision = int(self._meta(self._connection).get("revision", b"0"))
+            self._revision = int(_meta(self._connection).get("revision", b"0"))
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
@@ -256,7 +312,7 @@ class SQLiteStore(Store):
         self._has_legacy = columns >= legacy.COLUMNS
 
     def _settle(self, fingerprints: Mapping[int, bytes]) -> None:
-        meta = self._meta(self._connection)
+        meta = _meta(self._connection)
         for name, value in schema.settle(meta, fingerprints).items():
             self._connection.execute(SET_META, (name, value))
         for number in schema.not_given(meta, fingerprints):
@@ -265,9 +321,6 @@ class SQLiteStore(Store):
                 raise schema.still_needed(number)
             log.info("no row is left under pepper %d, and it was not given: it is forgotten", number)
             self._connection.execute(FORGET, (schema.name_of(number),))
-
-    def _meta(self, connection: sqlite3.Connection) -> dict[str, bytes]:
-        return {name: bytes(value) for name, value in connection.execute("SELECT * FROM dumbkv_meta")}
 
     def _close(self) -> None:
         for name in ("_reader", "_connection"):
@@ -367,23 +420,38 @@ class SQLiteStore(Store):
 
     def _snapshot(self, look_up: Callable[[], Result]) -> Result:
         """Look up in one snapshot: a row that is being moved is seen in its old place or in its new one."""
-        self._refuse_if_broken()
-        try:
+
+        def inside() -> Result:
             self._reader.execute("BEGIN")
             try:
                 return look_up()
             finally:
                 self._reader.execute("COMMIT")
+
+        return self._reading(inside)
+
+    def _reading(self, work: Callable[[], Result]) -> Result:
+        self._refuse_if_broken()
+        try:
+            return work()
         except sqlite3.Error as error:
             self._judge(error)
             reason = f"cannot read: {error}"
             self._failed(f"{reason}; this process must be restarted" if self.fatal else reason)
             raise StoreUnavailableError(reason) from error
 
+    def _check_target(self, only_empty: bool) -> None:
+        """See whether an import may begin or go on; nobody else writes until this thread does."""
+        self._reading(
+            lambda: sqlite_transfer.check_target(
+                self._connection, has_legacy=self._has_legacy, only_empty=only_empty
+            )
+        )
+
     def _count(self) -> Counts:
         now = milliseconds()
         counts = dict(self._reader.execute(COUNT, (now,)).fetchall())
-        peppers = dict.fromkeys(schema.peppers(self._meta(self._reader)), 0)
+        peppers = dict.fromkeys(schema.peppers(_meta(self._reader)), 0)
         if len(peppers) == 1:
             # The usual case, in which no value has to be looked at.
             peppers = dict.fromkeys(peppers, sum(counts.values()))
@@ -439,6 +507,10 @@ def _powers_of_two(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
 @cache
 def _places(count: int, place: str) -> str:
     return ", ".join([place] * count)
+
+
+def _meta(connection: sqlite3.Connection) -> dict[str, bytes]:
+    return {name: bytes(value) for name, value in connection.execute("SELECT * FROM dumbkv_meta")}
 
 
 def _flush_directory(directory: Path) -> None:
