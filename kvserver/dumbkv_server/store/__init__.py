@@ -32,6 +32,10 @@ class StoreUnavailableError(Exception):
         self.unknown = unknown
 
 
+class StoreOwnedError(StoreUnavailableError):
+    """Another process has the database, and this one waits for its end. Everybody may read the reason."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Every place where one key's row may be: `row_ids` newest pepper first, then the original DumbKV's."""

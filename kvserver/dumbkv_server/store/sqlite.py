@@ -27,6 +27,7 @@ from . import (
     Outcome,
     Row,
     Store,
+    StoreOwnedError,
     StoreStartError,
     StoreUnavailableError,
     legacy,
@@ -34,12 +35,14 @@ from . import (
     plan,
     schema,
 )
-from .ownership import Ownership, is_local
+from .ownership import OwnedError, Ownership, is_local
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 IN_MEMORY = ":memory:"
+# Between two looks whether another process has let go of the file.
+TAKE_OVER_SECONDS = 0.5
 # After these a page may be lost or wrong, and the kernel may have forgotten what it failed to write
 # (https://www.sqlite.org/rescode.html); a new process reads again what is really there.
 FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -80,11 +83,20 @@ class SQLiteStore(Store):
     """A store in one SQLite file, or in memory for tests."""
 
     def __init__(
-        self, location: str, metrics: Metrics, *, fingerprints: Mapping[int, bytes], max_waiting_writes: int
+        self,
+        location: str,
+        metrics: Metrics,
+        *,
+        fingerprints: Mapping[int, bytes],
+        max_waiting_writes: int,
+        wait_for_owner: bool = False,
     ) -> None:
         super().__init__(metrics, max_waiting_writes=max_waiting_writes)
         self._location = location
         self._fingerprints = fingerprints
+        self._wait_for_owner = wait_for_owner
+        self._taking_over: asyncio.Task[None] | None = None
+        self._opened = False
         self._ownership: Ownership | None = None
         self._write_thread = ThreadPoolExecutor(1, "sqlite-write")
         self._read_thread = ThreadPoolExecutor(1, "sqlite-read")
@@ -103,12 +115,49 @@ class SQLiteStore(Store):
         return self._has_legacy
 
     async def open(self) -> None:
-        """Take the file, bring its schema up to date, and read the last revision."""
+        """Take the file, bring its schema up to date, and read the last revision.
+
+        Where another process has it, and it is to be waited for, this returns at once: the file is taken as
+        soon as that one has let go of it.
+        """
+        try:
+            await self._take()
+        except OwnedError as error:
+            if not self._wait_for_owner:
+                raise
+            self._owned(error)
+            self._taking_over = asyncio.create_task(self._take_over())
+
+    async def _take(self) -> None:
         await self._in(self._write_thread, self._open)
+        if self._reader is self._connection:
+            self._read_thread.shutdown()
+            self._read_thread = self._write_thread
+        self._opened = True
         self._works()
+
+    async def _take_over(self) -> None:
+        """Take the file once its owner has ended, however it ended."""
+        while not self._opened:
+            await asyncio.sleep(TAKE_OVER_SECONDS)
+            try:
+                await self._take()
+            except OwnedError as error:
+                self._owned(error)
+            except StoreStartError as error:
+                # Another failure than before: the log has it too.
+                self._failure, self._fatal = None, True
+                self._failed(f"{error}; this process must be restarted")
+                return
+
+    def _owned(self, error: OwnedError) -> None:
+        self._failed(f"{error.owner} has it; this process takes over as soon as that one has ended")
 
     async def close(self) -> None:
         """Finish what waits, fold the write-ahead log into the file, and let go of it."""
+        if self._taking_over is not None:
+            self._taking_over.cancel()
+            await asyncio.wait([self._taking_over])
         await super().close()
         await self._in(self._write_thread, self._close)
         self._write_thread.shutdown()
@@ -173,9 +222,6 @@ class SQLiteStore(Store):
         except StoreStartError:
             self._close()
             raise
-        if self._reader is self._connection:
-            self._read_thread.shutdown()
-            self._read_thread = self._write_thread
 
     def _open_file(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -234,8 +280,14 @@ class SQLiteStore(Store):
             self._ownership.release()
             self._ownership = None
 
+    def _check_opened(self) -> None:
+        if not self._opened:
+            reason = self._failure or "the database was never opened"
+            raise StoreUnavailableError(reason) if self._fatal else StoreOwnedError(reason)
+
     def _transaction(self, work: Callable[[], Result]) -> Result:
         """Do the work in one durable transaction, and write down the last revision with it."""
+        self._check_opened()
         if self._fatal:
             raise StoreUnavailableError(self._failure or "the database failed")
         committing = False
@@ -288,6 +340,7 @@ class SQLiteStore(Store):
 
     def _snapshot(self, look_up: Callable[[], Result]) -> Result:
         """Look up in one snapshot: a row that is being moved is seen in its old place or in its new one."""
+        self._check_opened()
         try:
             self._reader.execute("BEGIN")
             try:
