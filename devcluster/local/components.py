@@ -91,9 +91,6 @@ def _api_server(spec: Spec) -> Process:
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
         "--allow-privileged=true",
-        # A pod leaves a dead node after half a minute, not after five: tests wait for it.
-        "--default-not-ready-toleration-seconds=30",
-        "--default-unreachable-toleration-seconds=30",
         "--profiling=false",
         # Its start is most of the cluster's: a fifth less of it for 80 MB.
         GOGC="200",

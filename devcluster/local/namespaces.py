@@ -7,6 +7,7 @@ cluster's folder, so it is found by looking, not by a pid file that could be sta
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from devcluster.local.spec import Files
@@ -47,6 +48,9 @@ def start(files: Files) -> int:
             cwd="/",
             start_new_session=True,
         )
+    # While the kernel still loads the program it has no arguments: it would be taken for one that has ended.
+    while not command_line(process.pid) and process.poll() is None:
+        time.sleep(0.001)
     # It outlives this process on purpose; nobody waits for it.
     process.returncode = 0
     return process.pid

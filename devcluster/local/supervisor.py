@@ -10,6 +10,7 @@ from devcluster.local.keeper import Keeper, Process
 from devcluster.local.spec import Files, Spec
 
 BRIDGE = "nodes"
+BRIDGE_ADDRESS = "02:00:00:00:00:01"
 
 
 def main(folder: str) -> None:
@@ -20,7 +21,9 @@ def main(folder: str) -> None:
     run_all(
         [
             "ip link set lo up",
-            f"ip link add {BRIDGE} type bridge",
+            # By default it has the lowest of its ports' addresses: when that port goes with its node, the
+            # other nodes send to an address that nobody has.
+            f"ip link add {BRIDGE} address {BRIDGE_ADDRESS} type bridge",
             f"ip addr add {spec.addresses.control_plane}/24 dev {BRIDGE}",
             f"ip link set {BRIDGE} up",
         ]
@@ -75,6 +78,9 @@ def _join(spec: Spec, process: Process, pid: int) -> None:
         return
     index = int(process.name.removeprefix("node"))
     inner = _wait_for_child(pid)
+    if f"{process.name}:" in Path("/proc/net/dev").read_text():
+        # The cable of a node that was killed stays as long as that one's last connections are not given up.
+        run("ip", "link", "delete", process.name)
     run_all(
         [
             f"ip link add {process.name} type veth peer name eth0 netns {inner}",

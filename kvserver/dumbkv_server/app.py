@@ -105,8 +105,13 @@ def create(settings: Settings) -> Application:
 def _store(settings: Settings, keyring: Keyring, metrics: Metrics) -> Store:
     fingerprints, waiting = keyring.fingerprints(), settings.max_waiting_writes
     if settings.database_type == "sqlite":
-        location = settings.location()
-        return SQLiteStore(location, metrics, fingerprints=fingerprints, max_waiting_writes=waiting)
+        return SQLiteStore(
+            settings.location(),
+            metrics,
+            fingerprints=fingerprints,
+            max_waiting_writes=waiting,
+            wait_for_owner=settings.wait_for_owner,
+        )
     # Only who uses PostgreSQL pays for its driver: ten megabytes and a third of a second.
     from .store.postgres import PostgresStore
 

@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     )
     """A path for sqlite (`:memory:` for tests), a `postgres://` URI for postgres."""
     database_location_file: Path | None = Field(default=None, validation_alias="DATABASE_LOCATION_FILE")
+    wait_for_owner: bool = False
+    """Whether a server that finds its SQLite file in use waits, alive but not ready, until that process has
+    ended. Without it the start fails at once."""
 
     pepper: SecretStr | None = None
     """Peppers, one a line: `<number 1..255> <64 hex digits>`; the first is written under, all are read.

@@ -40,7 +40,8 @@ def trim(item: Object) -> Object:
 def trim_pod(item: Object) -> Object:
     """Return the parts of a pod that say why it does not serve."""
     status = {name: value for name, value in (item.get("status") or {}).items() if name in POD_FIELDS}
-    return {"metadata": trim(item)["metadata"], "status": status}
+    spec = {"nodeName": (item.get("spec") or {}).get("nodeName")}
+    return {"metadata": trim(item)["metadata"], "spec": spec, "status": status}
 
 
 def trim_identity(item: Object) -> Object:

@@ -220,6 +220,10 @@ WAITING_REASONS: Final = {
     "RunContainerError": Reason.CONTAINER_CONFIG_ERROR,
 }
 REMEDIES: Final = {
+    Reason.NODE_UNREACHABLE: (
+        "another pod starts by itself, and serves as soon as this one cannot write any more; if that lasts, "
+        "bring the node back, or turn it off for certain and `kubectl delete node` it"
+    ),
     Reason.IMAGE_PULL_FAILED: "check spec.image and spec.imagePullSecrets",
     Reason.CRASH_LOOPING: "see `kubectl logs --previous` of the pod",
     Reason.CONTAINER_CONFIG_ERROR: "see `kubectl describe` of the pod",
@@ -229,9 +233,13 @@ REMEDIES: Final = {
 
 
 def _troubles(facts: Facts, deployment: Object) -> Iterator[Condition]:
-    for pod in sorted(
-        facts.pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), reverse=True
-    ):
+    pods = sorted(facts.pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), reverse=True)
+    for pod in pods:
+        # First of all: a new pod may be held up just because of this one.
+        if _is_out_of_reach(pod):
+            name, node = pod["metadata"]["name"], pod["spec"]["nodeName"]
+            yield _trouble(Reason.NODE_UNREACHABLE, f"Pod {name} is on node {node}, which does not answer")
+    for pod in pods:
         name = pod["metadata"]["name"]
         for container in pod["status"].get("containerStatuses") or ():
             if reason := _container_trouble(container):
@@ -244,6 +252,16 @@ def _troubles(facts: Facts, deployment: Object) -> Iterator[Condition]:
     for condition in (deployment.get("status") or {}).get("conditions") or ():
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             yield _trouble(Reason.PODS_REFUSED, condition.get("message", ""))
+
+
+def _is_out_of_reach(pod: Object) -> bool:
+    """Return whether the pod's node was lost while it served.
+
+    Then the node controller takes its condition Ready away and leaves ContainersReady as it was; a kubelet
+    gives both the same status, as these pods have no readiness gates.
+    """
+    statuses = {each["type"]: each["status"] for each in pod["status"].get("conditions") or ()}
+    return (statuses.get("Ready"), statuses.get("ContainersReady")) == ("False", "True")
 
 
 def _container_trouble(container: Mapping[str, Any]) -> Reason | None:

@@ -86,6 +86,8 @@ class Reason(StrEnum):
     """WorkloadReady: a node cannot get the image."""
     CRASH_LOOPING = "CrashLooping"
     """WorkloadReady: the server ends again and again."""
+    NODE_UNREACHABLE = "NodeUnreachable"
+    """WorkloadReady: a pod's node does not answer. What may still have the data there is waited for."""
     UNSCHEDULABLE = "Unschedulable"
     """WorkloadReady: no node can take the pod."""
     CONTAINER_CONFIG_ERROR = "ContainerConfigError"

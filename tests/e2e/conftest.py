@@ -68,7 +68,12 @@ def chosen(request: pytest.FixtureRequest) -> Iterator[provider.Provider]:
 @pytest.fixture(scope="session")
 def cluster(chosen: provider.Provider) -> Kubectl:
     """kubectl, unbound to a namespace, for a cluster with the operator from `manifests/operator` in it."""
-    for archive in images.build("server", "operator", "postgres").values():
+    return install(chosen, "server", "operator", "postgres")
+
+
+def install(chosen: provider.Provider, *names: str) -> Kubectl:
+    """Puts these images, the operator and the kinds that it may use into a cluster; returns its kubectl."""
+    for archive in images.build(*names).values():
         chosen.load(archive)
     kubectl = chosen.kubectl()
     for name in ("prometheus-operator", "gateway-api"):

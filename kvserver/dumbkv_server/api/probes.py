@@ -5,7 +5,7 @@ from fastapi import FastAPI, Request, Response
 
 from dumbkv_server.lifecycle import Lifecycle
 from dumbkv_server.metrics import Metrics
-from dumbkv_server.store import Store, StoreUnavailableError
+from dumbkv_server.store import Store, StoreOwnedError, StoreUnavailableError
 from dumbkv_server.store.batching import ClosingError
 
 from .types import Health
@@ -20,6 +20,8 @@ def add(app: FastAPI, store: Store, lifecycle: Lifecycle, metrics: Metrics) -> N
     async def reason() -> str | None:
         try:
             await store.check()
+        except StoreOwnedError as error:
+            return f"the database is in use: {error.reason}"
         except StoreUnavailableError:
             # Hosts, users and paths are for the log; everybody may ask this.
             return "the database cannot be used; the log says why"

@@ -38,6 +38,10 @@ class StoreUnavailableError(Exception):
         self.unknown = unknown
 
 
+class StoreOwnedError(StoreUnavailableError):
+    """Another process has the database, and this one waits for its end. Everybody may read the reason."""
+
+
 class Address(Struct, frozen=True):
     """Every place where one key's row may be: `row_ids` newest pepper first, then the original DumbKV's."""
 

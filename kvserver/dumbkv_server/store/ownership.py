@@ -7,14 +7,29 @@ once the server gives up on a client that is gone.
 
 import fcntl
 import os
+import re
 import socket
 from pathlib import Path
 
 from . import StoreStartError
 
+# Who may write to the volume may write anything there, and it would go to all who ask for health.
+OWNER = re.compile(rb"process [0-9]{1,10} on [A-Za-z0-9._-]{1,253}")
+
+
+class OwnedError(StoreStartError):
+    """Another process has the database. `owner` is that one: `process 7 on HOST`."""
+
+    def __init__(self, database: Path, owner: str) -> None:
+        super().__init__(
+            f"the database {database} is in use by {owner}; stop that one first, "
+            "or give this one a DATABASE_LOCATION of its own"
+        )
+        self.owner = owner
+
 
 class Ownership:
-    """Holds `<database>.lock` from creation to `release`."""
+    """Holds `<database>.lock` from creation to `release`; OwnedError where another process does."""
 
     def __init__(self, database: Path) -> None:
         self._watched: dict[Path, tuple[int, int] | None] = {}
@@ -27,14 +42,11 @@ class Ownership:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            owner = os.pread(self._descriptor, 200, 0).decode("utf-8", "replace").strip() or "another process"
+            owner = OWNER.fullmatch(os.pread(self._descriptor, 300, 0).removesuffix(b"\n"))
             os.close(self._descriptor)
             if not isinstance(error, BlockingIOError):
                 raise StoreStartError(f"cannot lock {path}: {error.strerror}") from error
-            raise StoreStartError(
-                f"the database {database} is in use by {owner}; stop that one first, "
-                "or give this one a DATABASE_LOCATION of its own"
-            ) from error
+            raise OwnedError(database, owner[0].decode() if owner else "another process") from error
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 

@@ -11,11 +11,9 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,29 +24,30 @@ from . import (
     Address,
     Counts,
     Found,
-    LegacyRow,
     Operation,
     Outcome,
-    Row,
     Store,
+    StoreOwnedError,
     StoreStartError,
     StoreUnavailableError,
     legacy,
     milliseconds,
     plan,
     schema,
+    sqlite_rows,
     sqlite_transfer,
     transfer,
 )
-from .ownership import Ownership, is_local
+from .ownership import OwnedError, Ownership, is_local
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
-Item = TypeVar("Item")
 
 IN_MEMORY = ":memory:"
 # Of each connection, once so much was read or written.
 CACHE_KIBIBYTES = 8192
+# Between two looks whether another process has let go of the file.
+TAKE_OVER_SECONDS = 0.5
 # After these a page may be lost or wrong, and the kernel may have forgotten what it failed to write
 # (https://www.sqlite.org/rescode.html); a new process reads again what is really there. SQLITE_IOERR_SHMSIZE,
 # no room for the shared memory of the log's index, is only a full disk. Our few statements are right: where
@@ -57,56 +56,25 @@ FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sq
     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY
 }  # fmt: skip
 
-SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS dumbkv_rows (
-        row_id BLOB NOT NULL PRIMARY KEY,
-        database INTEGER NOT NULL,
-        revision INTEGER NOT NULL,
-        expires_at INTEGER,
-        blob BLOB NOT NULL
-    )""",
-    """CREATE TABLE IF NOT EXISTS dumbkv_meta (
-        name TEXT NOT NULL PRIMARY KEY,
-        value BLOB NOT NULL
-    ) WITHOUT ROWID""",
-    """CREATE INDEX IF NOT EXISTS dumbkv_expiry ON dumbkv_rows (expires_at)
-    WHERE expires_at IS NOT NULL""",
-)
-# Each execution hands the interpreter over to other threads and waits to have it back, which takes longer
-# than a row: so many rows go into one statement, in powers of two, that few statements are prepared.
-ROWS_AT_ONCE = 64
-UPSERT = """INSERT INTO dumbkv_rows (row_id, database, revision, expires_at, blob) VALUES {rows}
-    ON CONFLICT (row_id) DO UPDATE SET
-    revision = excluded.revision, expires_at = excluded.expires_at, blob = excluded.blob"""
-SELECT = "SELECT row_id, revision, expires_at, blob FROM dumbkv_rows WHERE row_id IN ({rows})"
-DELETE = "DELETE FROM dumbkv_rows WHERE row_id IN ({rows})"
-HAS_EXPIRED = "SELECT EXISTS (SELECT 1 FROM dumbkv_rows WHERE expires_at <= ?)"
-DELETE_EXPIRED = """DELETE FROM dumbkv_rows WHERE row_id IN
-    (SELECT row_id FROM dumbkv_rows WHERE expires_at <= ? LIMIT ?)"""
-COUNT = """SELECT database, count(*) FROM dumbkv_rows
-    WHERE expires_at IS NULL OR expires_at > ? GROUP BY database"""
-# What expired is removed first, so that it does not count.
-DROP_EXPIRED = "DELETE FROM dumbkv_rows WHERE database = ? AND expires_at <= ?"
-DROP = "DELETE FROM dumbkv_rows WHERE database = ?"
-# The second byte of a blob is the number of its pepper (crypto.py).
-HAS_ROWS_UNDER = """SELECT EXISTS (SELECT 1 FROM dumbkv_rows
-    WHERE substr(blob, 2, 1) = ? AND (expires_at IS NULL OR expires_at > ?))"""
-COUNT_PEPPERS = """SELECT CAST(substr(blob, 2, 1) AS BLOB), count(*) FROM dumbkv_rows
-    WHERE expires_at IS NULL OR expires_at > ? GROUP BY 1"""
-FORGET = "DELETE FROM dumbkv_meta WHERE name = ?"
-SET_META = """INSERT INTO dumbkv_meta (name, value) VALUES (?, ?)
-    ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
-
 
 class SQLiteStore(Store):
     """A store in one SQLite file, or in memory for tests."""
 
     def __init__(
-        self, location: str, metrics: Metrics, *, fingerprints: Mapping[int, bytes], max_waiting_writes: int
+        self,
+        location: str,
+        metrics: Metrics,
+        *,
+        fingerprints: Mapping[int, bytes],
+        max_waiting_writes: int,
+        wait_for_owner: bool = False,
     ) -> None:
         super().__init__(metrics, max_waiting_writes=max_waiting_writes)
         self._location = location
         self._fingerprints = fingerprints
+        self._wait_for_owner = wait_for_owner
+        self._taking_over: asyncio.Task[None] | None = None
+        self._opened = False
         self._ownership: Ownership | None = None
         self._write_thread = ThreadPoolExecutor(1, "sqlite-write")
         self._read_thread = ThreadPoolExecutor(1, "sqlite-read")
@@ -122,16 +90,55 @@ class SQLiteStore(Store):
     @property
     def has_legacy(self) -> bool:
         """Whether there is a table of the original DumbKV: its rows have no revision until they are read."""
-        return self._has_legacy
+        # Until the tables have been seen there may be one.
+        return self._has_legacy or not self._opened
 
     async def open(self) -> None:
-        """Take the file, bring its schema up to date, and read the last revision."""
+        """Take the file, bring its schema up to date, and read the last revision.
+
+        Where another process has it, and it is to be waited for, this returns at once: the file is taken as
+        soon as that one has let go of it.
+        """
         self._loop = asyncio.get_running_loop()
+        try:
+            await self._take()
+        except OwnedError as error:
+            if not self._wait_for_owner:
+                raise
+            self._owned(error)
+            self._taking_over = asyncio.create_task(self._take_over())
+
+    async def _take(self) -> None:
         await self._in(self._write_thread, self._open)
+        if self._reader is self._connection:
+            self._read_thread.shutdown()
+            self._read_thread = self._write_thread
+        self._opened = True
         self._works()
+
+    async def _take_over(self) -> None:
+        """Take the file once its owner has ended, however it ended."""
+        while not self._opened:
+            await asyncio.sleep(TAKE_OVER_SECONDS)
+            try:
+                await self._take()
+            except OwnedError as error:
+                self._owned(error)
+            except StoreStartError as error:
+                # Another failure than before: the log has it too.
+                self._failure = None
+                self._break()
+                self._failed(f"{error}; this process must be restarted")
+                return
+
+    def _owned(self, error: OwnedError) -> None:
+        self._failed(f"{error.owner} has it; this process takes over as soon as that one has ended")
 
     async def close(self) -> None:
         """Finish what waits, fold the write-ahead log into the file, and let go of it."""
+        if self._taking_over is not None:
+            self._taking_over.cancel()
+            await asyncio.wait([self._taking_over])
         await super().close()
         await self._in(self._write_thread, self._close)
         self._write_thread.shutdown()
@@ -139,21 +146,23 @@ class SQLiteStore(Store):
 
     async def admit(self, fingerprints: Mapping[int, bytes]) -> None:
         """Use these peppers from now on; StoreStartError where the database needs others."""
-        await self._in(self._write_thread, lambda: self._transaction(lambda: self._settle(fingerprints)))
+        await self._in(
+            self._write_thread,
+            lambda: self._transaction(lambda: sqlite_rows.settle(self._connection, fingerprints)),
+        )
 
     async def counts(self) -> Counts:
         """How many keys there are; what expired does not count."""
-        return await self._in(self._read_thread, lambda: self._snapshot(self._count))
+        return await self._in(
+            self._read_thread,
+            lambda: self._snapshot(lambda: sqlite_rows.count(self._reader, has_legacy=self._has_legacy)),
+        )
 
     async def drop(self, database: int) -> int:
         """Delete all keys of a database in one transaction: how many there were."""
 
         def work() -> int:
-            self._connection.execute(DROP_EXPIRED, (database, milliseconds()))
-            dropped = self._connection.execute(DROP, (database,)).rowcount
-            if self._has_legacy:
-                dropped += self._connection.execute(legacy.SQLITE_DROP, (database,)).rowcount
-            return dropped
+            return sqlite_rows.drop(self._connection, database, has_legacy=self._has_legacy)
 
         return await self._in(self._write_thread, lambda: self._transaction(work))
 
@@ -169,7 +178,7 @@ class SQLiteStore(Store):
                 yield page
 
         def begin() -> transfer.Snapshot:
-            meta = _meta(self._connection)
+            meta = sqlite_rows.meta(self._connection)
             rows = sqlite_transfer.count_legacy(self._connection) if self._has_legacy else 0
             tables.begin()
             return transfer.Snapshot(self._revision, schema.peppers(meta), rows, pages())
@@ -208,13 +217,13 @@ class SQLiteStore(Store):
 
     async def _has_expired(self, now: int) -> bool:
         def ask() -> bool:
-            return bool(self._reader.execute(HAS_EXPIRED, (now,)).fetchone()[0])
+            return sqlite_rows.has_expired(self._reader, now)
 
         return await self._in(self._read_thread, lambda: self._snapshot(ask))
 
     async def _delete_expired(self, now: int) -> int:
         def work() -> int:
-            return self._connection.execute(DELETE_EXPIRED, (now, SWEPT_AT_ONCE)).rowcount
+            return sqlite_rows.delete_expired(self._connection, now, SWEPT_AT_ONCE)
 
         return await self._in(self._write_thread, lambda: self._transaction(work))
 
@@ -228,7 +237,8 @@ class SQLiteStore(Store):
         def look_up() -> list[Found | None]:
             if None in batch:
                 self._ask()
-            found = iter(self._find(self._reader, [address for address in batch if address is not None]))
+            addresses = [address for address in batch if address is not None]
+            found = iter(sqlite_rows.find(self._reader, addresses, has_legacy=self._has_legacy))
             return [None if address is None else next(found) for address in batch]
 
         return await self._in(self._read_thread, lambda: self._snapshot(look_up))
@@ -260,9 +270,6 @@ class SQLiteStore(Store):
         except StoreStartError:
             self._close()
             raise
-        if self._reader is self._connection:
-            self._read_thread.shutdown()
-            self._read_thread = self._write_thread
 
     def _open_file(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -300,27 +307,16 @@ class SQLiteStore(Store):
     def _prepare(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            for statement in SCHEMA:
+            for statement in sqlite_rows.SCHEMA:
                 self._connection.execute(statement)
-            self._settle(self._fingerprints)
-            self._revision = int(_meta(self._connection).get("revision", b"0"))
+            sqlite_rows.settle(self._connection, self._fingerprints)
+            self._revision = int(sqlite_rows.meta(self._connection).get("revision", b"0"))
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
         columns = {row[1] for row in self._connection.execute(f"PRAGMA table_info({legacy.TABLE})")}
         self._has_legacy = columns >= legacy.COLUMNS
-
-    def _settle(self, fingerprints: Mapping[int, bytes]) -> None:
-        meta = _meta(self._connection)
-        for name, value in schema.settle(meta, fingerprints).items():
-            self._connection.execute(SET_META, (name, value))
-        for number in schema.not_given(meta, fingerprints):
-            parameters = (bytes((number,)), milliseconds())
-            if self._connection.execute(HAS_ROWS_UNDER, parameters).fetchone()[0]:
-                raise schema.still_needed(number)
-            log.info("no row is left under pepper %d, and it was not given: it is forgotten", number)
-            self._connection.execute(FORGET, (schema.name_of(number),))
 
     def _close(self) -> None:
         for name in ("_reader", "_connection"):
@@ -333,13 +329,13 @@ class SQLiteStore(Store):
 
     def _transaction(self, work: Callable[[], Result]) -> Result:
         """Do the work in one durable transaction, and write down the last revision with it."""
-        self._refuse_if_broken()
+        self._refuse()
         committing = False
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             result = work()
             # Also an empty batch writes: it is how readiness asks whether the disk takes anything.
-            self._connection.execute(SET_META, ("revision", str(self._revision).encode()))
+            self._connection.execute(sqlite_rows.SET_META, ("revision", str(self._revision).encode()))
             committing = True
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -355,9 +351,12 @@ class SQLiteStore(Store):
         self._works()
         return result
 
-    def _refuse_if_broken(self) -> None:
+    def _refuse(self) -> None:
+        """StoreUnavailableError where the database is another process' still, or ours no more."""
         if self.fatal:
             raise StoreUnavailableError(self._failure or "the database failed")
+        if not self._opened:
+            raise StoreOwnedError(self._failure or "the database was never opened")
 
     def _undo(self, error: sqlite3.Error) -> None:
         """Roll back, and see whether this process can go on. A batch's revisions are not used again."""
@@ -389,34 +388,14 @@ class SQLiteStore(Store):
 
     def _apply(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
         addresses = plan.to_look_up(batch)
-        stored = self._find(self._connection, addresses)
+        stored = sqlite_rows.find(self._connection, addresses, has_legacy=self._has_legacy)
         found = {
             address.row_ids[0]: row for address, row in zip(addresses, stored, strict=True) if row is not None
         }
         decided = plan.make(batch, found, self._revision, milliseconds())
         self._revision = decided.last_revision
-        self._store(decided.changes)
+        sqlite_rows.change(self._connection, decided.changes, has_legacy=self._has_legacy)
         return decided.outcomes
-
-    def _store(self, changes: Sequence[plan.Change]) -> None:
-        """Make all changes. Each is about another key, so about other rows: their order does not matter."""
-        removed: list[bytes] = []
-        stored: list[tuple[bytes, int, int, int | None, bytes]] = []
-        for change in changes:
-            address, row = change.address, change.row
-            if row is None:
-                removed += address.row_ids
-            else:
-                removed += address.row_ids[1:]
-                stored.append((row.row_id, address.database, row.revision, row.expires_at, row.blob))
-        for some in _powers_of_two(removed):
-            self._connection.execute(DELETE.format(rows=_places(len(some), "?")), some)
-        if self._has_legacy:
-            keys = [(change.address.database, change.address.legacy_key) for change in changes]
-            self._connection.executemany(legacy.SQLITE_DELETE, keys)
-        for rows in _powers_of_two(stored):
-            statement = UPSERT.format(rows=_places(len(rows), "(?, ?, ?, ?, ?)"))
-            self._connection.execute(statement, list(chain.from_iterable(rows)))
 
     def _snapshot(self, look_up: Callable[[], Result]) -> Result:
         """Look up in one snapshot: a row that is being moved is seen in its old place or in its new one."""
@@ -431,7 +410,7 @@ class SQLiteStore(Store):
         return self._reading(inside)
 
     def _reading(self, work: Callable[[], Result]) -> Result:
-        self._refuse_if_broken()
+        self._refuse()
         try:
             return work()
         except sqlite3.Error as error:
@@ -448,69 +427,10 @@ class SQLiteStore(Store):
             )
         )
 
-    def _count(self) -> Counts:
-        now = milliseconds()
-        counts = dict(self._reader.execute(COUNT, (now,)).fetchall())
-        peppers = dict.fromkeys(schema.peppers(_meta(self._reader)), 0)
-        if len(peppers) == 1:
-            # The usual case, in which no value has to be looked at.
-            peppers = dict.fromkeys(peppers, sum(counts.values()))
-        else:
-            of_peppers = self._reader.execute(COUNT_PEPPERS, (now,))
-            peppers.update((number[0], keys) for number, keys in of_peppers if number)
-        if self._has_legacy:
-            for database, keys in self._reader.execute(legacy.COUNT):
-                counts[database] = counts.get(database, 0) + keys
-        return Counts(counts, peppers)
-
     def _ask(self) -> None:
         """Whether the database can be read, and is ours."""
         self._check_files()
-        self._reader.execute("SELECT count(*) FROM dumbkv_meta").fetchone()
-
-    def _find(self, connection: sqlite3.Connection, addresses: Sequence[Address]) -> list[Found | None]:
-        """For each key its row under the newest pepper that has it, else its token, else None."""
-        rows: dict[bytes, Row] = {}
-        for row_ids in _powers_of_two([row_id for address in addresses for row_id in address.row_ids]):
-            cursor = connection.execute(SELECT.format(rows=_places(len(row_ids), "?")), row_ids)
-            # SQLite keeps any type in any column: what is no blob is no value of ours.
-            rows |= {
-                found: Row(found, revision, expires_at, blob if isinstance(blob, bytes) else b"")
-                for found, revision, expires_at, blob in cursor.fetchall()
-            }
-        return [self._choose(connection, address, rows) for address in addresses]
-
-    def _choose(
-        self, connection: sqlite3.Connection, address: Address, rows: Mapping[bytes, Row]
-    ) -> Found | None:
-        for row_id in address.row_ids:
-            if row_id in rows:
-                return rows[row_id]
-        if self._has_legacy:
-            parameters = (address.database, address.legacy_key)
-            values = connection.execute(legacy.SQLITE_SELECT, parameters).fetchone()
-            if values is not None:
-                return LegacyRow(legacy.as_text(values[0]))
-        return None
-
-
-def _powers_of_two(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    """All items, in parts of as many as ROWS_AT_ONCE or a smaller power of two."""
-    start, size = 0, ROWS_AT_ONCE
-    while start < len(items):
-        while size > len(items) - start:
-            size //= 2
-        yield items[start : start + size]
-        start += size
-
-
-@cache
-def _places(count: int, place: str) -> str:
-    return ", ".join([place] * count)
-
-
-def _meta(connection: sqlite3.Connection) -> dict[str, bytes]:
-    return {name: bytes(value) for name, value in connection.execute("SELECT * FROM dumbkv_meta")}
+        sqlite_rows.is_there(self._reader)
 
 
 def _flush_directory(directory: Path) -> None:

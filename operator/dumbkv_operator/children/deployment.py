@@ -9,6 +9,9 @@ from dumbkv_operator.spec import Resource, Resources, Spec
 
 DATA_FOLDER = "/dumbkvstore"
 CONFIG_FOLDER = "/etc/dumbkv"
+# A pod leaves a node that is lost after this time; Kubernetes' own default is five minutes.
+SECONDS_ON_LOST_NODE = 30
+LOST_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 def build(resource: Resource, context: Context) -> Manifest:
@@ -67,13 +70,35 @@ def _pod(resource: Resource, context: Context) -> Manifest:
     optional: Manifest = {
         "imagePullSecrets": [{"name": reference.name} for reference in spec.image_pull_secrets],
         "nodeSelector": spec.node_selector,
-        "tolerations": list(spec.tolerations),
+        "tolerations": _tolerations(spec),
         "affinity": spec.affinity,
         "topologySpreadConstraints": list(spec.topology_spread_constraints),
         "priorityClassName": spec.priority_class_name,
         "serviceAccountName": spec.service_account_name,
     }
     return pod | {key: value for key, value in optional.items() if value}
+
+
+def _tolerations(spec: Spec) -> list[Manifest]:
+    """The resource's own, and ours for each taint of a lost node that none of them is for.
+
+    Which are for it is decided as the API server does before it adds its default (admission plugin
+    DefaultTolerationSeconds).
+    """
+    given = list(spec.tolerations)
+    return given + [
+        {
+            "key": taint,
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": SECONDS_ON_LOST_NODE,
+        }
+        for taint in LOST_NODE_TAINTS
+        if not any(
+            each.get("key", "") in ("", taint) and each.get("effect", "") in ("", "NoExecute")
+            for each in given
+        )
+    ]
 
 
 def _container(spec: Spec, context: Context) -> Manifest:
@@ -104,6 +129,8 @@ def _environment(spec: Spec) -> dict[str, str]:
     environment: dict[str, str] = {"DATABASE_TYPE": spec.backend}
     if spec.backend == "sqlite":
         environment["DATABASE_LOCATION"] = f"{DATA_FOLDER}/dumbkv.db"
+        # On a node that was cut off the former server may still run, and stay the one that writes.
+        environment["DUMBKV_WAIT_FOR_OWNER"] = "true"
     else:
         environment["DATABASE_LOCATION_FILE"] = f"{CONFIG_FOLDER}/database/uri"
     environment["DUMBKV_PEPPER_FILE"] = f"{CONFIG_FOLDER}/pepper/peppers"

@@ -221,7 +221,6 @@ def test_the_pods_fields_go_into_the_pod() -> None:
     for field in (
         "imagePullSecrets",
         "nodeSelector",
-        "tolerations",
         "affinity",
         "topologySpreadConstraints",
         "priorityClassName",
@@ -237,6 +236,33 @@ def test_the_pods_fields_go_into_the_pod() -> None:
     }
     assert template["metadata"]["annotations"] == EVERYTHING["podAnnotations"]
     assert template["metadata"]["labels"] == {"team": "storage"} | names.labels("store")
+
+
+def lost_node(taint: str, seconds: int) -> dict[str, Any]:
+    key = f"node.kubernetes.io/{taint}"
+    return {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
+
+
+@pytest.mark.parametrize(
+    ("given", "added"),
+    [
+        ([], ["not-ready", "unreachable"]),
+        (EVERYTHING["tolerations"], ["not-ready", "unreachable"]),
+        ([lost_node("unreachable", 600)], ["not-ready"]),
+        ([{"operator": "Exists"}], []),
+        ([{"operator": "Exists", "effect": "NoExecute"}], []),
+        ([{"operator": "Exists", "effect": "NoSchedule"}], ["not-ready", "unreachable"]),
+    ],
+)
+def test_pods_leave_a_lost_node_soon_unless_the_resource_says_when(
+    given: list[dict[str, Any]], added: list[str]
+) -> None:
+    assert pod({"tolerations": given})["tolerations"] == given + [lost_node(taint, 30) for taint in added]
+
+
+def test_a_server_waits_for_the_owner_of_its_file() -> None:
+    environment = pod()["containers"][0]["env"]
+    assert {"name": "DUMBKV_WAIT_FOR_OWNER", "value": "true"} in environment
 
 
 def test_the_operators_server_image_is_the_default() -> None:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from dumbkv_operator import names, permissions
+from dumbkv_operator.children import Context, deployment
 from dumbkv_operator.permissions import Permission
 from dumbkv_operator.settings import Settings
 from dumbkv_operator.spec import Spec, parse
@@ -67,6 +68,13 @@ def test_the_operators_deployment_agrees_with_its_settings() -> None:
     assert environment["DUMBKV_OPERATOR_SERVER_IMAGE"] == defaults["server_image"]
     assert {"POD_NAMESPACE", "POD_NAME"} <= set(environment)
     assert pod["serviceAccountName"] == "dumbkv-operator"
+
+
+def test_the_operator_leaves_a_lost_node_as_soon_as_its_servers_do() -> None:
+    server = deployment.build(parse(body()), Context("server:1", None, ""))
+    operators = OPERATOR["Deployment", "dumbkv-operator"]
+    pods = [each["spec"]["template"]["spec"] for each in (operators, server)]
+    assert pods[0]["tolerations"] == pods[1]["tolerations"]
 
 
 def test_the_operators_pod_is_never_taken_for_a_child() -> None:

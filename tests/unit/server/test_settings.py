@@ -64,6 +64,7 @@ def test_every_secret_can_be_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         ("DUMBKV_LOG_LEVEL", "loud", "DUMBKV_LOG_LEVEL"),
         ("DUMBKV_MAX_KEY_BYTES", "0", "DUMBKV_MAX_KEY_BYTES"),
         ("DUMBKV_BODY_TIMEOUT", "soon", "DUMBKV_BODY_TIMEOUT"),
+        ("DUMBKV_WAIT_FOR_OWNER", "a while", "DUMBKV_WAIT_FOR_OWNER"),
         ("DUMBKV_PEPPER", "1 secret", "line 1"),
         ("DUMBKV_AUTH_TOKENS", "secret", "line 1"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dumbkv_server.store import sqlite, sqlite_transfer
+from dumbkv_server.store import sqlite_rows, sqlite_transfer
 from dumbkv_server.store.sqlite_transfer import Tables
 from dumbkv_server.store.transfer import Record, TooManyChangesError
 
@@ -26,7 +26,7 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 def fill(connection: sqlite3.Connection, numbers: list[int]) -> dict[bytes, int]:
     connection.execute("DROP TABLE IF EXISTS dumbkv_rows")
-    for statement in sqlite.SCHEMA:
+    for statement in sqlite_rows.SCHEMA:
         connection.execute(statement)
     for number in numbers:
         put(connection, number, number + 1)
@@ -34,7 +34,9 @@ def fill(connection: sqlite3.Connection, numbers: list[int]) -> dict[bytes, int]
 
 
 def put(connection: sqlite3.Connection, number: int, revision: int, size: int = 30) -> None:
-    connection.execute(sqlite.UPSERT.format(rows="(?, ?, ?, ?, ?)"), (bytes([number]), 0, revision, None, bytes(size)))
+    connection.execute(
+        sqlite_rows.UPSERT.format(rows="(?, ?, ?, ?, ?)"), (bytes([number]), 0, revision, None, bytes(size))
+    )
 
 
 def rest(tables: Tables) -> list[Record]:
@@ -59,7 +61,7 @@ def test_pages_are_of_one_moment(numbers: list[int], steps: list[tuple[str, int]
                 continue
             connection.execute("BEGIN")
             if step == "delete":
-                connection.execute(sqlite.DELETE.format(rows="?"), (bytes([number]),))
+                connection.execute(sqlite_rows.DELETE.format(rows="?"), (bytes([number]),))
             else:
                 put(connection, number, revision)
             connection.execute("ROLLBACK" if step == "roll back" else "COMMIT")
