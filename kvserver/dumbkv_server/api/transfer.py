@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import parse_qsl
@@ -84,17 +84,18 @@ class Export:
             gone.cancel()
 
     async def _answer(self, send: Send, gone: "asyncio.Task[None]", leave_out_legacy: bool) -> None:
-        part = b""
+        sent = b""
         try:
             async with asyncio.timeout(self._seconds), self._store.snapshot(self._seconds) as snapshot:
                 if snapshot.legacy_rows and not leave_out_legacy:
                     raise LegacyRowsError(snapshot.legacy_rows)
                 async for lines in _lines(snapshot):
-                    if not part:
+                    if not sent:
                         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
                     for start in range(0, len(lines), SENT_AT_ONCE):
                         part = lines[start : start + SENT_AT_ONCE]
                         await send({"type": "http.response.body", "body": part, "more_body": True})
+                        sent = part
                     if gone.done():
                         return
                     if self._lifecycle.draining:
@@ -103,11 +104,11 @@ class Export:
             problem = TIMEOUT if isinstance(error, TimeoutError) else from_error(error)
             if problem is None:
                 raise
-            if not part:
+            if not sent:
                 raise problem from error
             log.warning("an export failed: %s", problem.code)
             # It may come in the middle of a line.
-            line = b"" if part.endswith(b"\n") else b"\n"
+            line = b"" if sent.endswith(b"\n") else b"\n"
             await send({"type": "http.response.body", "body": line + problem.body() + b"\n"})
         else:
             await send({"type": "http.response.body", "body": b""})
@@ -118,7 +119,7 @@ class Import:
 
     def __init__(self, store: Store, keyring: Keyring, limits: Limits) -> None:
         self._store = store
-        self._peppers = keyring.fingerprints()
+        self._keyring = keyring
         self._max_blob_bytes = limits.value_bytes + HEADER_BYTES + TAG_BYTES
         self._limits = limits
 
@@ -134,14 +135,15 @@ class Import:
     async def rows(self, incoming: Incoming) -> bytes:
         """POST /import: store some rows."""
         request = _decode(ROWS, incoming.body)
-        records = [self._record(row, request.offset) for row in request.rows]
+        known = self._keyring.fingerprints()
+        records = [self._record(row, request.offset, known) for row in request.rows]
         done = await self._store.load(records, replace=request.replace)
         return ENCODER.encode(ImportResponse(done.imported, done.existing, done.expired))
 
-    def _record(self, row: ExportedRow, offset: int) -> Record:
+    def _record(self, row: ExportedRow, offset: int, peppers: Mapping[int, bytes]) -> Record:
         if row.blob[0] != FORMAT:
             raise ProblemError(422, "wrong-shape", "A row's blob has an unknown format.")
-        if row.blob[1] not in self._peppers:
+        if row.blob[1] not in peppers:
             raise _other_pepper(row.blob[1])
         if len(row.blob) > self._max_blob_bytes:
             raise TooLargeError("value", self._limits.value_bytes)
@@ -149,10 +151,11 @@ class Import:
         return Record(bytes.fromhex(row.row_id), row.database, revision, row.expires_at, row.blob)
 
     def _check_peppers(self, request: ImportStartRequest) -> None:
+        known = self._keyring.fingerprints()
         for pepper in request.peppers:
-            if self._peppers.get(pepper.number) != bytes.fromhex(pepper.fingerprint):
+            if known.get(pepper.number) != bytes.fromhex(pepper.fingerprint):
                 raise _other_pepper(pepper.number)
-        numbers = {pepper.number for pepper in request.peppers} | self._peppers.keys()
+        numbers = {pepper.number for pepper in request.peppers} | known.keys()
         if request.existing != "refuse" and len(numbers) > 1:
             raise ProblemError(
                 409,
