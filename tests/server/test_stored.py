@@ -183,17 +183,6 @@ def test_rows_of_the_original_are_in_batches_counts_and_drops(database: Environm
     assert execute(database, "SELECT count(*) FROM kv")[0][0] == 0
 
 
-def test_an_altered_row_of_the_original_is_an_error(database: Environment, tmp_path: Path) -> None:
-    execute(database, LEGACY_TABLE)
-    execute(database, "INSERT INTO kv VALUES (?, ?, ?)", (0, legacy_row_key("k"), "not a token"))
-    with server.running(tmp_path / "log", database) as process:
-        with process.client() as client:
-            assert client.post("/kv", json={"key": "k"}).json()["code"] == "damaged-value"
-            put(client, "k", "repaired")
-            assert get(client, "k")[0] == "repaired"
-        process.stop()
-
-
 def test_rows_of_the_original_are_in_no_export_and_that_is_told(
     database: Environment, tmp_path: Path
 ) -> None:
@@ -219,3 +208,14 @@ def test_rows_of_the_original_are_in_no_export_and_that_is_told(
         # Once it has been read it is a row like any other.
         assert get(client, "old")[0] == "v"
         assert dumbkv("export", str(file), **at).stderr.startswith("exported 2 rows")
+
+
+def test_an_altered_row_of_the_original_is_an_error(database: Environment, tmp_path: Path) -> None:
+    execute(database, LEGACY_TABLE)
+    execute(database, "INSERT INTO kv VALUES (?, ?, ?)", (0, legacy_row_key("k"), "not a token"))
+    with server.running(tmp_path / "log", database) as process:
+        with process.client() as client:
+            assert client.post("/kv", json={"key": "k"}).json()["code"] == "damaged-value"
+            put(client, "k", "repaired")
+            assert get(client, "k")[0] == "repaired"
+        process.stop()

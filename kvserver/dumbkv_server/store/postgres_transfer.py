@@ -32,7 +32,7 @@ async def begin(connection: Connection, has_legacy: bool, seconds: float) -> Sna
     last = await _one(connection, SELECT_REVISION)
     meta = {name: value async for name, value in await connection.execute(SELECT_META)}
     legacy_rows = await _one(connection, legacy.COUNT_ALL) if has_legacy else 0
-    return Snapshot(last, schema.recorded_peppers(meta), legacy_rows, _pages(connection))
+    return Snapshot(last, schema.peppers(meta), legacy_rows, _pages(connection))
 
 
 async def _pages(connection: Connection) -> AsyncGenerator[Sequence[Record], None]:

@@ -21,7 +21,7 @@ def settle(meta: Mapping[str, bytes], fingerprints: Mapping[int, bytes]) -> dict
         raise StoreStartError(
             f"the database has format {found.decode()}, this server knows {VERSION}: use a newer server"
         )
-    recorded = recorded_peppers(meta)
+    recorded = peppers(meta)
     for number, fingerprint in fingerprints.items():
         if recorded.get(number, fingerprint) != fingerprint:
             raise StoreStartError(
@@ -39,8 +39,8 @@ def settle(meta: Mapping[str, bytes], fingerprints: Mapping[int, bytes]) -> dict
     return {name: value for name, value in wanted.items() if name not in meta}
 
 
-def recorded_peppers(meta: Mapping[str, bytes]) -> dict[int, bytes]:
-    """The fingerprint of each pepper, by its number, that a database was ever opened with."""
+def peppers(meta: Mapping[str, bytes]) -> dict[int, bytes]:
+    """The recorded peppers' fingerprints by their number."""
     return {
         int(name.removeprefix(PEPPER_PREFIX)): value
         for name, value in meta.items()

@@ -148,7 +148,7 @@ class SQLiteStore(Store):
             meta = _meta(self._connection)
             rows = sqlite_transfer.count_legacy(self._connection) if self._has_legacy else 0
             tables.begin()
-            return transfer.Snapshot(self._revision, schema.recorded_peppers(meta), rows, pages())
+            return transfer.Snapshot(self._revision, schema.peppers(meta), rows, pages())
 
         try:
             yield await self._beside(begin)
