@@ -97,5 +97,13 @@ bench-packages: setup
 bench-throughput: bench-packages ## writes and reads a second of the server, beside etcd, Redis and others
 	@$(RUN) python -m benchmarks.throughput
 
+.PHONY: bench-growth
+bench-growth: bench-packages ## the same with 1 thousand, 1 million and 10 million keys
+	@$(RUN) python -m benchmarks.growth
+
+.PHONY: bench-soak
+bench-soak: bench-packages ## whether the server's memory stays flat under an hour's load
+	@$(RUN) python -m benchmarks.soak
+
 .PHONY: bench
-bench: bench-throughput bench-ready ## every figure of the README
+bench: bench-throughput bench-growth bench-ready ## every figure of the README but the hour's

@@ -21,8 +21,12 @@ NODE = {
 }
 CONTROL_PLANE = {"ip": "iproute2", "/usr/bin/unshare": "util-linux", "nsenter": "util-linux"}
 IMAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
-# The server's tests run on a real PostgreSQL, the alerts' on Prometheus' own tool.
-TESTS = {"/usr/lib/postgresql": "postgresql", "promtool": "prometheus"}
+# The tests run on a real PostgreSQL, in a real browser and on disks that a library breaks, which they
+# compile; the alerts' run on Prometheus' own tool.
+TESTS = {"/usr/lib/postgresql": "postgresql", "promtool": "prometheus", "/usr/bin/chromium": "chromium"} | {
+    "gcc": "gcc",
+    "/usr/include/stdio.h": "libc6-dev",
+}
 # The server is measured against these, by wrk.
 BENCH = {"/usr/lib/postgresql": "postgresql"} | {
     "/usr/bin/etcd": "etcd-server",

@@ -1,18 +1,22 @@
 """Bearer tokens from a file of hashes, with scopes; followed as the file changes."""
 
+import asyncio
 import hmac
 import logging
-import os
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from .files import Followed
+
 log = logging.getLogger(__name__)
 SCOPES = {"read", "write", "admin"}
 HASH_PREFIX = "sha256:"
-# How long a removed token may still be accepted, beside what the platform takes to change the file.
-SECONDS_BETWEEN_LOOKS = 1.0
+# Why a request is not let in, for the metric.
+MISSING, MALFORMED, UNKNOWN = "missing", "malformed", "unknown"
 
 
 class TokenFileError(ValueError):
@@ -20,7 +24,26 @@ class TokenFileError(ValueError):
 
 
 class UnauthenticatedError(Exception):
-    """No token, or none that is known."""
+    """There is no token: `reason` is one of REASONS."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class UnknownTokenError(UnauthenticatedError):
+    """There is a token, and it is not known: perhaps somebody guesses."""
+
+    def __init__(self) -> None:
+        super().__init__(UNKNOWN)
+
+
+class TooManyFailuresError(Exception):
+    """Too many answers to unknown tokens wait for their turn. `seconds` until there is room again."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"try again in {seconds} s")
+        self.seconds = seconds
 
 
 class ForbiddenError(Exception):
@@ -65,25 +88,66 @@ def parse_tokens(text: str) -> tuple[Token, ...]:
 SCOPES_OF_ADMIN = frozenset(SCOPES)
 
 
+@dataclass(slots=True)
+class Brake:
+    """Lets answers to unknown tokens out one by one, and only as many as `waiting` wait for their turn.
+
+    It asks for no address: behind a proxy all clients have the same. It never touches who has a good token.
+    All that it remembers is one moment, however many clients there are.
+    """
+
+    interval: float
+    waiting: int
+    _next: float = 0.0
+
+    def delay(self, now: float) -> float:
+        """Seconds until the turn of an answer that comes at `now`; TooManyFailuresError: there is none."""
+        wait = max(0.0, self._next - now)
+        if wait > self.waiting * self.interval:
+            raise TooManyFailuresError(math.ceil(wait - self.waiting * self.interval))
+        self._next = now + wait + self.interval
+        return wait
+
+
+def _uncounted(_: str) -> None:
+    """For who does not count."""
+
+
 class Authenticator:
     """Decides whether a request may do what it asks for."""
 
-    def __init__(self, tokens: tuple[Token, ...] | None, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        tokens: tuple[Token, ...] | None,
+        followed: Followed[tuple[Token, ...]] | None = None,
+        *,
+        brake: Brake | None = None,
+        on_failure: Callable[[str], None] = _uncounted,
+    ) -> None:
         self._tokens = tokens
-        self._path = path
-        self._seen = _identity(path) if path else None
-        self._next_look = 0.0
+        self._followed = followed
+        self._brake = brake
+        self._on_failure = on_failure
 
     @classmethod
-    def create(cls, text: str | None, path: Path | None) -> "Authenticator":
+    def create(
+        cls,
+        text: str | None,
+        path: Path | None,
+        *,
+        brake: Brake | None = None,
+        on_failure: Callable[[str], None] = _uncounted,
+    ) -> "Authenticator":
         """From the text of a token file, which is followed where its path is given.
 
-        Without any text everybody may do everything, and the log says so.
+        Without any text everybody may do everything, and the log says so. `on_failure` is told why a request
+        was not let in, by one of the reasons; `brake` slows guesses.
         """
         if text is None:
             log.warning("authentication is off: set DUMBKV_AUTH_TOKENS_FILE to ask for tokens")
             return cls(None)
-        return cls(parse_tokens(text), path)
+        followed = None if path is None else Followed(path, text, parse_tokens, "token file")
+        return cls(parse_tokens(text), followed, brake=brake, on_failure=on_failure)
 
     def require(self, authorization: bytes | None, scope: str) -> None:
         """Return where the header's token has the scope; UnauthenticatedError or ForbiddenError otherwise."""
@@ -92,13 +156,14 @@ class Authenticator:
 
     def scopes(self, authorization: bytes | None) -> frozenset[str]:
         """What the header's token may do; UnauthenticatedError where there is none that is known."""
-        if self._path is not None:
-            self._follow(self._path)
+        if self._followed is not None and (tokens := self._followed.changed()) is not None:
+            self._tokens = tokens
+            log.info("the token file changed: %d tokens", len(tokens))
         if self._tokens is None:
             return SCOPES_OF_ADMIN
         scheme, _, token = (authorization or b"").partition(b" ")
         if scheme.lower() != b"bearer":
-            raise UnauthenticatedError
+            raise UnauthenticatedError(MALFORMED if authorization else MISSING)
         digest = sha256(token.strip()).digest()
         known: Token | None = None
         # All of them, and each in constant time: how long this takes tells nothing about a token.
@@ -106,31 +171,11 @@ class Authenticator:
             if hmac.compare_digest(candidate.digest, digest):
                 known = candidate
         if known is None:
-            raise UnauthenticatedError
+            raise UnknownTokenError
         return known.scopes
 
-    def _follow(self, path: Path) -> None:
-        now = time.monotonic()
-        if now < self._next_look:
-            return
-        self._next_look = now + SECONDS_BETWEEN_LOOKS
-        identity = _identity(path)
-        if identity == self._seen:
-            return
-        self._seen = identity
-        try:
-            self._tokens = parse_tokens(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            log.error("the changed token file is not used, the former tokens stay valid: %s", reason)
-        else:
-            log.info("the token file changed: %d tokens", len(self._tokens))
-
-
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file is edited or replaced; None while it is away."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 (half the time of Path.stat, once a second in the request's way)
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    async def refuse(self, error: UnauthenticatedError) -> None:
+        """Count a refusal, and return when it is its turn to be answered; or TooManyFailuresError."""
+        self._on_failure(error.reason)
+        if self._brake is not None and isinstance(error, UnknownTokenError):
+            await asyncio.sleep(self._brake.delay(time.monotonic()))

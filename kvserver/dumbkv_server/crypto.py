@@ -7,10 +7,10 @@
               with AAD = format || pepper number || row id
 
 `database` is four bytes, most significant first. HKDF is RFC 5869; as 32 bytes are one block of SHA-256,
-HKDF-Expand is a single HMAC, which the standard library computes in a microsecond.
+HKDF-Expand is a single HMAC. HMAC is RFC 2104, written out here: two hashes take half the time of a call of
+OpenSSL's HMAC, and three of those were a tenth of a request.
 """
 
-import hmac
 import os
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
@@ -19,8 +19,11 @@ from hashlib import sha256
 from cryptography.exceptions import InvalidTag
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
 
 FORMAT = 1
+BLOCK_BYTES = 64
+INNER_PAD, OUTER_PAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 NONCE_BYTES = 12
 HEADER_BYTES = 2 + NONCE_BYTES
 TAG_BYTES = 16
@@ -46,11 +49,10 @@ class Pepper:
 
     def fingerprint(self) -> bytes:
         """Sixteen bytes that recognise this pepper and tell nothing about it."""
-        return hmac.digest(self.secret, FINGERPRINT_INFO, "sha256")[:16]
+        return hmac_sha256(self.secret, FINGERPRINT_INFO)[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class Locator:
+class Locator(Struct, frozen=True):
     """Where one key's row is under one pepper, and the key that opens its value."""
 
     pepper_number: int
@@ -78,6 +80,13 @@ class Locator:
             raise CannotOpenError("the stored value fails its authentication") from None
 
 
+def hmac_sha256(key: bytes, message: bytes) -> bytes:
+    """HMAC-SHA256 of a key of at most 64 bytes (RFC 2104)."""
+    block = key.ljust(BLOCK_BYTES, b"\0")
+    inner = sha256(block.translate(INNER_PAD) + message).digest()
+    return sha256(block.translate(OUTER_PAD) + inner).digest()
+
+
 class Keyring:
     """The peppers, newest first: writes use the newest, reads try each."""
 
@@ -92,9 +101,9 @@ class Keyring:
         material = key.encode()
         locators = []
         for pepper in self.peppers:
-            prk = hmac.digest(pepper.secret, material, "sha256")
-            row_id = hmac.digest(prk, row_id_info, "sha256")
-            value_key = hmac.digest(prk, value_key_info, "sha256")
+            prk = hmac_sha256(pepper.secret, material)
+            row_id = hmac_sha256(prk, row_id_info)
+            value_key = hmac_sha256(prk, value_key_info)
             locators.append(Locator(pepper.number, row_id, value_key))
         return tuple(locators)
 

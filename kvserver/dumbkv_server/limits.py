@@ -1,6 +1,5 @@
-"""What requests may cost: sizes of body, key and value, a body's time, and the room that all bodies share."""
+"""What requests may cost: sizes of body, key and value, and the room that all bodies share."""
 
-import asyncio
 from dataclasses import dataclass
 
 from starlette.types import Receive
@@ -19,10 +18,6 @@ class TooLargeError(Exception):
         self.limit = limit
 
 
-class BodyTimeoutError(Exception):
-    """The body did not arrive in time."""
-
-
 class BusyError(Exception):
     """As many requests are in work as may be, or their bodies take all the room there is."""
 
@@ -33,14 +28,14 @@ class ClientGoneError(Exception):
 
 @dataclass(slots=True)
 class Limits:
-    """Limits of one request, and of the bodies of all that are in work: sizes in bytes, times in seconds."""
+    """Limits of one request, and of the bodies of all that are in work: sizes in bytes."""
 
     key_bytes: int
     value_bytes: int
     batch_bytes: int
-    body_seconds: float
     bytes_in_work: int
-    _taken: int = 0
+    taken: int = 0
+    """Bytes of the bodies that are kept now."""
 
     @property
     def body_bytes(self) -> int:
@@ -55,45 +50,54 @@ class Limits:
         """TooLargeError where a value is too long as UTF-8."""
         _check("value", value, self.value_bytes)
 
-    async def read_body(self, receive: Receive, content_length: bytes | None, maximum: int) -> bytes:
-        """A request's body of at most `maximum` bytes, which the caller releases when it is answered.
-
-        It is refused as soon as its length is known to be too much: from its header, or while it arrives; so
-        is one for which there is no room beside all others (BusyError).
-        """
-        if content_length is not None and (not content_length.isdigit() or int(content_length) > maximum):
+    def body(self, announced: bytes | None, maximum: int) -> "Body":
+        """Room for a body of at most `maximum` bytes; TooLargeError where its header announces more."""
+        if announced is not None and (not announced.isdigit() or int(announced) > maximum):
             raise TooLargeError("body", maximum)
-        try:
-            async with asyncio.timeout(self.body_seconds):
-                return await self._collect(receive, maximum)
-        except TimeoutError:
-            raise BodyTimeoutError from None
+        return Body(self, maximum)
 
-    def release(self, body: bytes) -> None:
-        """Make room for others: this body's request is answered."""
-        self._taken -= len(body)
 
-    async def _collect(self, receive: Receive, maximum: int) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        try:
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGoneError
-                part = message.get("body", b"")
-                size += len(part)
-                self._taken += len(part)
-                if size > maximum:
-                    raise TooLargeError("body", maximum)
-                if self._taken > self.bytes_in_work:
-                    raise BusyError
-                parts.append(part)
-                if not message.get("more_body", False):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
-        except BaseException:
-            self._taken -= size
-            raise
+class Body:
+    """One request's body while it arrives and until it is answered, when the caller releases it."""
+
+    __slots__ = ("_limits", "_maximum", "_parts", "_size")
+
+    def __init__(self, limits: Limits, maximum: int) -> None:
+        self._limits = limits
+        self._maximum = maximum
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, part: bytes) -> None:
+        """Keep a part; TooLargeError as soon as it is too much, BusyError without room beside all others."""
+        size = self._size + len(part)
+        if size > self._maximum:
+            raise TooLargeError("body", self._maximum)
+        taken = self._limits.taken + len(part)
+        if taken > self._limits.bytes_in_work:
+            raise BusyError
+        self._limits.taken = taken
+        self._size = size
+        self._parts.append(part)
+
+    async def read(self, receive: Receive) -> None:
+        """Add all that an ASGI request has; ClientGoneError where the client leaves before its end."""
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            self.add(message.get("body", b""))
+            more = message.get("more_body", False)
+
+    def whole(self) -> bytes:
+        """What has arrived."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    def release(self) -> None:
+        """Make room for others."""
+        self._limits.taken -= self._size
+        self._size = 0
 
 
 def _check(code: str, text: str, limit: int) -> None:

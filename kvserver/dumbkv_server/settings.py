@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .auth import TokenFileError, parse_tokens
 from .crypto import NO_PEPPER, PEPPER_BYTES, Pepper
+from .files import read
 
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -36,11 +37,23 @@ class Settings(BaseSettings):
     database_location_file: Path | None = Field(default=None, validation_alias="DATABASE_LOCATION_FILE")
 
     pepper: SecretStr | None = None
-    """Peppers, one a line, newest first: `<number 1..255> <64 hex digits>`."""
+    """Peppers, one a line: `<number 1..255> <64 hex digits>`; the first is written under, all are read.
+
+    A file is followed while the server runs. To rotate, add a new pepper under a new number: as the second
+    line first where several servers share a database, until all have it, then as the first. An old one may be
+    taken out once `GET /databases` counts no key under it; one that still has keys is asked for.
+    """
     pepper_file: Path | None = None
     auth_tokens: SecretStr | None = None
-    """Tokens, one a line: `<name> <scope>[,<scope>…] sha256:<64 hex digits>`. Absent: no authentication."""
+    """Tokens, one a line: `<name> <scope>[,<scope>…] sha256:<64 hex digits>`. Absent: no authentication.
+
+    A file is followed while the server runs.
+    """
     auth_tokens_file: Path | None = None
+    auth_failure_interval: Seconds = 0.1
+    """Seconds between two answers to unknown tokens; the others of them wait. Good tokens never do."""
+    max_waiting_auth_failures: Positive = 64
+    """Answers to unknown tokens that wait for their turn; more are told to come back later."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -73,7 +86,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _read_files(self) -> Self:
         if self.database_location_file is not None:
-            self.database_location = _read(self.database_location_file)
+            self.database_location = SecretStr(read(self.database_location_file))
         self.pepper = _secret(self.pepper, self.pepper_file)
         self.auth_tokens = _secret(self.auth_tokens, self.auth_tokens_file)
         if self.auth_tokens is not None:
@@ -84,8 +97,7 @@ class Settings(BaseSettings):
         self._check_location(self.database_location)
         if self.max_bytes_in_work < self.max_batch_bytes:
             raise ValueError("DUMBKV_MAX_BYTES_IN_WORK must not be less than DUMBKV_MAX_BATCH_BYTES")
-        if self.pepper is not None and not self.peppers():
-            raise ValueError("pepper: there is none in it; leave the setting out to run without one")
+        self.peppers()
         return self
 
     def _check_location(self, location: SecretStr) -> None:
@@ -102,7 +114,7 @@ class Settings(BaseSettings):
         """
         location = self.database_location
         if self.database_location_file is not None:
-            location = _read(self.database_location_file)
+            location = SecretStr(read(self.database_location_file))
             self._check_location(location)
         return location.get_secret_value()
 
@@ -112,7 +124,7 @@ class Settings(BaseSettings):
 
     def peppers(self) -> tuple[Pepper, ...]:
         """The peppers, newest first; empty where none is set."""
-        return parse_peppers("" if self.pepper is None else self.pepper.get_secret_value())
+        return () if self.pepper is None else parse_peppers(self.pepper.get_secret_value())
 
 
 def load() -> Settings:
@@ -133,15 +145,7 @@ def _describe(location: list[int | str], message: str) -> str:
 
 
 def _secret(value: SecretStr | None, path: Path | None) -> SecretStr | None:
-    return value if path is None else _read(path)
-
-
-def _read(path: Path) -> SecretStr:
-    try:
-        return SecretStr(path.read_text(encoding="utf-8").strip())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ValueError(f"cannot read {path}: {reason}") from None
+    return value if path is None else SecretStr(read(path))
 
 
 def parse_peppers(text: str) -> tuple[Pepper, ...]:
@@ -169,4 +173,6 @@ def parse_peppers(text: str) -> tuple[Pepper, ...]:
         if any(number == pepper.number for pepper in peppers):
             raise ValueError(f"{where}: number {number} is given twice")
         peppers.append(Pepper(number, secret))
+    if not peppers:
+        raise ValueError("pepper file: there is none in it; leave the setting out to run without one")
     return tuple(peppers)

@@ -1,13 +1,17 @@
 """Secrets in, secrets out: seals before the store and opens after it. No HTTP and no SQL."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
-from .crypto import Keyring, Locator, legacy_row_key, open_legacy
+from msgspec import Struct
+
+from .crypto import CannotOpenError, Keyring, Locator, Pepper, legacy_row_key, open_legacy
+from .passage import Passage
 from .store import (
     Address,
     Condition,
+    Counts,
     Delete,
     Found,
     Get,
@@ -20,9 +24,10 @@ from .store import (
 )
 from .store.batching import ClosingError, QueueFullError
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+
+class Entry(Struct, frozen=True):
     """One key's value. `expires_at` is in milliseconds since 1970, or None."""
 
     value: str
@@ -30,16 +35,14 @@ class Entry:
     expires_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """Get a key's value."""
 
     database: int
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(Struct, frozen=True):
     """Store a value, for `ttl` seconds or for good, if the condition holds."""
 
     database: int
@@ -49,8 +52,7 @@ class Write:
     condition: Condition | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(Struct, frozen=True):
     """Delete a key, if the condition holds."""
 
     database: int
@@ -64,23 +66,46 @@ class Vault:
     def __init__(self, keyring: Keyring, store: Store) -> None:
         self._keyring = keyring
         self._store = store
+        self._passage = Passage()
+
+    async def use(self, peppers: tuple[Pepper, ...]) -> None:
+        """Go on with other peppers, once the store has recorded them; StoreStartError where it needs others.
+
+        No operation is under way meanwhile: each knows the places of one set of peppers only.
+        """
+        async with self._passage.alone():
+            keyring = Keyring(peppers)
+            await self._store.admit(keyring.fingerprints())
+            self._keyring = keyring
 
     async def put(self, write: Write) -> int:
         """Store a value under the newest pepper; its revision, once it is durable."""
-        return await self._store.put(self._sealed(write))
+        if self._passage.closed:
+            await self._passage.opened()
+        with self._passage:
+            return await self._store.put(self._sealed(write))
 
     async def delete(self, remove: Remove) -> bool:
         """Remove a key, wherever it is; whether there was one."""
-        return await self._store.delete(self._addressed(remove))
+        if self._passage.closed:
+            await self._passage.opened()
+        with self._passage:
+            return await self._store.delete(self._addressed(remove))
 
     async def get(self, read: Read) -> Entry | None:
         """A key's value, or None. What is found in an old place is moved to the newest.
 
         Raises CannotOpenError where the stored value is not what was stored.
         """
+        if self._passage.closed:
+            await self._passage.opened()
+        with self._passage:
+            return await self._get(read)
+
+    async def _get(self, read: Read) -> Entry | None:
         locators, address = self._locate(read.database, read.key)
         while (found := await self._store.get(address)) is not None:
-            value = _open(found, address, locators)
+            value = self._open(found, address, locators)
             if isinstance(found, Row) and found.row_id == address.row_ids[0]:
                 return Entry(value.decode(), found.revision, found.expires_at)
             revision = await self._rewrite(address, found, locators[0].seal(value))
@@ -96,11 +121,19 @@ class Vault:
 
         AnswerTooLargeError where the values that are got have more than `answer_bytes` as they are stored.
         """
+        if self._passage.closed:
+            await self._passage.opened()
+        with self._passage:
+            return await self._batch(calls, answer_bytes)
+
+    async def _batch(
+        self, calls: Sequence[Read | Write | Remove], answer_bytes: int
+    ) -> list[Entry | int | bool | None]:
         if self._store.has_legacy:
             # Rows of the original DumbKV get a revision before: a transaction cannot seal what it finds.
             for call in calls:
                 if isinstance(call, Read):
-                    await self.get(call)
+                    await self._get(call)
         operations = [self._operation(call) for call in calls]
         results = await self._store.transact(operations, answer_bytes)
         return [
@@ -110,9 +143,9 @@ class Vault:
             for call, result in zip(calls, results, strict=True)
         ]
 
-    async def databases(self) -> dict[int, int]:
-        """How many keys each database has that has any."""
-        return await self._store.databases()
+    async def counts(self) -> Counts:
+        """How many keys there are, by database and by pepper."""
+        return await self._store.counts()
 
     async def drop(self, database: int) -> int:
         """Delete all keys of a database: how many there were."""
@@ -139,7 +172,7 @@ class Vault:
         if found is None:
             return None
         locators, address = self._locate(read.database, read.key)
-        value = _open(found, address, locators).decode()
+        value = self._open(found, address, locators).decode()
         if not isinstance(found, Row):
             raise StoreUnavailableError("the original DumbKV still writes to this database: stop it")
         return Entry(value, found.revision, found.expires_at)
@@ -147,7 +180,7 @@ class Vault:
     def _locate(self, database: int, key: str) -> tuple[tuple[Locator, ...], Address]:
         locators = self._keyring.locate(database, key)
         row_ids = tuple([locator.row_id for locator in locators])
-        return locators, Address(database, row_ids, legacy_row_key(key))
+        return locators, Address(database, row_ids, legacy_row_key(key) if self._store.has_legacy else "")
 
     async def _rewrite(self, address: Address, found: Found, blob: bytes) -> int | None:
         try:
@@ -158,8 +191,12 @@ class Vault:
                 return found.revision
             raise
 
-
-def _open(found: Found, address: Address, locators: tuple[Locator, ...]) -> bytes:
-    if not isinstance(found, Row):
-        return open_legacy(address.legacy_key, found.token)
-    return locators[address.row_ids.index(found.row_id)].open(found.blob)
+    def _open(self, found: Found, address: Address, locators: tuple[Locator, ...]) -> bytes:
+        try:
+            if not isinstance(found, Row):
+                return open_legacy(address.legacy_key, found.token)
+            return locators[address.row_ids.index(found.row_id)].open(found.blob)
+        except CannotOpenError as error:
+            self._store.metrics.damaged_values.inc()
+            log.error("a value was not answered: %s", error)
+            raise

@@ -28,6 +28,14 @@ Values = Mapping[str, str]
 
 FIRST_PEPPER: Final = 1
 PEPPER_BYTES: Final = 32
+# For whoever edits the Secret; the servers follow it without a restart.
+HOW_TO_ROTATE: Final = """\
+# One pepper a line: its number (1 to 255) and 64 hex digits (openssl rand -hex 32). New values are written
+# under the first, and all are read. Back this up: without it nobody reads the data again.
+# To rotate: add a new one, under a new number. With several replicas as the second line, and as the first
+# when every pod has it (two minutes later). A key moves to it when it is read or written.
+# Take an old one out only when GET /databases counts no key under it: else the server asks for it again.
+"""
 
 
 def values(secret: Object | None) -> dict[str, str]:
@@ -37,8 +45,8 @@ def values(secret: Object | None) -> dict[str, str]:
 
 
 def new_peppers() -> str:
-    """Return a new pepper file: one pepper of 256 random bits."""
-    return f"{FIRST_PEPPER} {secrets.token_hex(PEPPER_BYTES)}\n"
+    """Return a new pepper file: one pepper of 256 random bits, and how it is replaced."""
+    return f"{HOW_TO_ROTATE}{FIRST_PEPPER} {secrets.token_hex(PEPPER_BYTES)}\n"
 
 
 def new_auth() -> AuthMaterial:

@@ -1,6 +1,5 @@
 """An acknowledged write is there after the process was killed; revisions follow real time."""
 
-import resource
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -133,22 +132,3 @@ def test_two_servers_share_one_postgres(own_postgres_database: Environment, tmp_
         assert second.delete("/kv").status_code == 400
         assert second.request("DELETE", "/kv", json={"key": key}).json()["deleted"]
         assert first.post("/kv", json={"key": key}).status_code == 404
-
-
-def test_a_full_disk_is_503_and_readiness_comes_back(tmp_path: Path) -> None:
-    """A file size limit (setrlimit) stands for the full disk: every write beyond it fails."""
-    path = tmp_path / "dumbkv.db"
-    environment = {"DATABASE_LOCATION": str(path)}
-    with server.running(tmp_path / "log", environment) as process, process.client() as client:
-        assert client.put("/kv", json={"key": "before", "value": "v"}).status_code == 200
-        limits = resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, (200_000, limits[1]))
-        failed = client.put("/kv", json={"key": "large", "value": "v" * 500_000})
-        assert failed.status_code == 503
-        assert failed.headers["retry-after"]
-        assert "/" not in failed.json()["detail"]
-        assert client.get("/metrics").text.count("dumbkv_database_up 0.0") == 1
-        assert client.post("/kv", json={"key": "before"}).json()["value"] == "v"
-        resource.prlimit(process.popen.pid, resource.RLIMIT_FSIZE, limits)
-        if client.get("/livez").status_code == 200:
-            assert client.get("/readyz").status_code == 200

@@ -118,6 +118,9 @@ async def record(folder: Path, pragmas: tuple[str, ...], seed: int) -> tuple[Rec
             await store.open()
             for pragma in (f"wal_autocheckpoint = {CHECKPOINT_PAGES}", *pragmas):
                 store._connection.execute(f"PRAGMA {pragma}").fetchall()
+            # Other files are right where the journal is another.
+            assert store._ownership is not None
+            store._ownership.watch()
             writers = [
                 write(store, recorder, client, choice, ROUNDS // 2)
                 for client, choice in zip(clients, choices, strict=True)

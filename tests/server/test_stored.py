@@ -47,6 +47,11 @@ def get(client: httpx.Client, key: str) -> tuple[str, int]:
     return response.json()["value"], response.json()["revision"]
 
 
+def peppers(client: httpx.Client) -> dict[int, int]:
+    """How many keys are under each pepper."""
+    return {each["pepper"]: each["keys"] for each in client.get("/databases").json()["peppers"]}
+
+
 def test_the_database_holds_neither_key_nor_value_nor_their_hash(
     database: Environment, tmp_path: Path, key: str
 ) -> None:
@@ -76,14 +81,24 @@ def test_peppers_rotate_and_a_row_moves_when_it_is_read(database: Environment, t
             assert put(client, "written", "new") > max(revisions.values())
             assert client.request("DELETE", "/kv", json={"key": "deleted"}).json()["deleted"]
             assert client.post("/kv", json={"key": "deleted"}).status_code == 404
+            assert peppers(client) == {1: 1, 2: 2}
         process.stop()
-    assert execute(database, "SELECT count(*) FROM dumbkv_rows")[0][0] == 3
-    with server.running(tmp_path / "3", {**database, "DUMBKV_PEPPER": SECOND}) as process:
-        assert "pepper 1" in process.log()
+    with (
+        pytest.raises(server.StartError, match="rows are still stored under pepper 1"),
+        server.running(tmp_path / "3", {**database, "DUMBKV_PEPPER": SECOND}),
+    ):
+        pass
+    with server.running(tmp_path / "4", {**database, "DUMBKV_PEPPER": both}) as process:
         with process.client() as client:
-            assert get(client, "read") == ("old", revisions["read"])
+            assert get(client, "left") == ("old", revisions["left"])
+            assert peppers(client) == {1: 0, 2: 3}
+        process.stop()
+    with server.running(tmp_path / "5", {**database, "DUMBKV_PEPPER": SECOND}) as process:
+        assert "no row is left under pepper 1" in process.log()
+        with process.client() as client:
+            assert get(client, "left") == ("old", revisions["left"])
             assert get(client, "written")[0] == "new"
-            assert client.post("/kv", json={"key": "left"}).status_code == 404
+            assert peppers(client) == {2: 3}
         process.stop()
 
 
@@ -168,7 +183,7 @@ def test_rows_of_the_original_are_in_batches_counts_and_drops(database: Environm
         execute(database, "INSERT INTO kv VALUES (?, ?, ?)", (0, row_key, token))
     with server.running(tmp_path / "log", database) as process:
         with process.client() as client:
-            assert client.get("/databases").json() == {"databases": [{"database": 0, "keys": 3}]}
+            assert client.get("/databases").json()["databases"] == [{"database": 0, "keys": 3}]
             refused = client.put("/kv", json={"key": "guarded", "value": "v", "if_absent": True})
             assert refused.status_code == 409
             operations = [{"op": "get", "key": "read"}, {"op": "delete", "key": "guarded"}]
@@ -176,9 +191,9 @@ def test_rows_of_the_original_are_in_batches_counts_and_drops(database: Environm
             assert results[0]["value"] == "value of read"
             assert results[0]["revision"] > 0
             assert results[1]["deleted"] is True
-            assert client.get("/databases").json() == {"databases": [{"database": 0, "keys": 2}]}
+            assert client.get("/databases").json()["databases"] == [{"database": 0, "keys": 2}]
             assert client.delete("/databases/0").json()["deleted"] == 2
-            assert client.get("/databases").json() == {"databases": []}
+            assert client.get("/databases").json()["databases"] == []
         process.stop()
     assert execute(database, "SELECT count(*) FROM kv")[0][0] == 0
 
@@ -219,3 +234,56 @@ def test_an_altered_row_of_the_original_is_an_error(database: Environment, tmp_p
             put(client, "k", "repaired")
             assert get(client, "k")[0] == "repaired"
         process.stop()
+
+
+def test_what_a_database_of_the_original_and_ours_hold_together_is_one_store(
+    database: Environment, tmp_path: Path
+) -> None:
+    """Ours beside theirs, theirs in several databases, and every call on both; then again after a restart."""
+
+    def add(number: int, key: str) -> None:
+        row_key = legacy_row_key(key)
+        token = Fernet(row_key).encrypt(f"value of {key} in {number}".encode()).decode()
+        execute(database, "INSERT INTO kv VALUES (?, ?, ?)", (number, row_key, token))
+
+    def call(client: httpx.Client, **operation: object) -> Any:
+        response = client.post("/kv/batch", json={"operations": [operation]})
+        return response.json()["results"][0] if response.status_code == 200 else response.status_code
+
+    execute(database, LEGACY_TABLE)
+    for key in ("a", "b", "c", "d", "e", "f"):
+        add(0, key)
+        add(3, key)
+    environment = {**database, "DUMBKV_PEPPER": FIRST}
+    with server.running(tmp_path / "1", environment) as process:
+        with process.client() as client:
+            assert put(client, "ours", "v") > 0
+            # A put through a batch and a read move a row, a delete removes it, a condition sees it.
+            assert call(client, op="put", key="a", value="new")["revision"]
+            assert call(client, op="get", key="b")["value"] == "value of b in 0"
+            assert call(client, op="delete", key="c") == {"status": "success", "deleted": True}
+            assert call(client, op="delete", key="c") == {"status": "success", "deleted": False}
+            assert call(client, op="put", key="d", value="v", if_absent=True) == 409
+            revision = get(client, "d")[1]
+            assert call(client, op="put", key="d", value="new", if_revision=revision)["revision"] > revision
+            assert client.put("/kv", json={"key": "e", "value": "v", "if_revision": 1}).status_code == 409
+            assert client.put("/kv", json={"key": "e", "value": "short", "ttl": 1000}).status_code == 200
+            listed = client.get("/databases").json()
+            assert listed["databases"] == [{"database": 0, "keys": 6}, {"database": 3, "keys": 6}]
+            # What is still the original's is under no pepper.
+            assert listed["peppers"] == [{"pepper": 1, "keys": 5}]
+        process.stop()
+    assert execute(database, "SELECT count(*) FROM kv WHERE database_id = 0")[0][0] == 1
+    with server.running(tmp_path / "2", environment) as process:
+        with process.client() as client:
+            expected = {"ours": "v", "a": "new", "b": "value of b in 0", "d": "new", "e": "short"}
+            assert {key: get(client, key)[0] for key in expected} == expected
+            assert client.post("/kv", json={"key": "c"}).status_code == 404
+            assert client.delete("/databases/3").json()["deleted"] == 6
+            assert client.post("/kv", json={"database": 3, "key": "a"}).status_code == 404
+            assert get(client, "f")[0] == "value of f in 0"
+            assert client.get("/databases").json()["databases"] == [{"database": 0, "keys": 6}]
+            assert client.delete("/databases/0").json()["deleted"] == 6
+        process.stop()
+    assert execute(database, "SELECT count(*) FROM kv")[0][0] == 0
+    assert execute(database, "SELECT count(*) FROM dumbkv_rows")[0][0] == 0

@@ -1,27 +1,30 @@
-"""The first and the last thing a request meets: it is counted, and its errors become problems."""
+"""The first and the last thing a request meets: it is counted, and its errors become problems.
 
-import logging
+The calls on keys go straight from here to their endpoint: the framework's own way there, a dozen nested
+functions for every request and every message of its answer, would cost as much as all the rest. From our own
+connections they do not even come as ASGI: see exchange.py.
+"""
+
 import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dumbkv_server.limits import BusyError, ClientGoneError
+from dumbkv_server.limits import BusyError
 from dumbkv_server.metrics import Metrics
 from dumbkv_server.store import StoreStartError
 
-from .problems import UNEXPECTED, ProblemError, from_error
+from .problems import PROBLEMS, problem_of
 from .responses import send_problem
+from .routes import Endpoint
 
-log = logging.getLogger(__name__)
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"}
 # What answers also while the server has too much to do: the kubelet and Prometheus must not lose sight of it.
 ALWAYS = {"/livez", "/readyz", "/health", "/metrics"}
 
 
 class Gate:
-    """ASGI middleware around the whole application."""
+    """ASGI around the whole application. `direct` has the endpoints of paths that need no router."""
 
     def __init__(
         self,
@@ -29,12 +32,14 @@ class Gate:
         *,
         metrics: Metrics,
         max_requests: int,
-        route_of: Callable[[], Mapping[object, str]],
+        direct: Mapping[str, Endpoint],
+        route_of: Mapping[object, str],
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._free = max_requests
         self._route_of = route_of
+        self.direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or the start and the end of the process."""
@@ -45,9 +50,25 @@ class Gate:
         else:
             await self._app(scope, receive, send)
 
+    def enter(self) -> float:
+        """Let a request in, whatever comes of it, and return what `leave` needs; then ask `full`."""
+        self._free -= 1
+        return time.perf_counter()
+
+    @property
+    def full(self) -> bool:
+        """Whether more requests are in than may be."""
+        return self._free < 0
+
+    def leave(self, entered: float, method: str, route: str, status: int) -> None:
+        """Count a request that was answered with `status`, or, with 0, left without an answer."""
+        self._free += 1
+        if status:
+            method = method if method in METHODS else "other"
+            self._metrics.request(method, route, status, time.perf_counter() - entered)
+
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        status = 0
+        status, route = 0, "unmatched"
 
         async def observed(message: Message) -> None:
             nonlocal status
@@ -55,23 +76,22 @@ class Gate:
                 status = message["status"]
             await send(message)
 
-        self._free -= 1
+        entered = self.enter()
         try:
-            if self._free < 0 and scope["path"] not in ALWAYS:
-                raise BusyError
-            await self._app(scope, receive, observed)
-        except ClientGoneError:
-            pass
-        except Exception as error:  # noqa: BLE001 (the outermost place: whatever it is, the client gets a problem)
-            problem = from_error(error) or _unexpected(error)
+            endpoint = self.direct.get(scope["path"])
+            if self.full and scope["path"] not in ALWAYS:
+                await send_problem(observed, PROBLEMS[BusyError])
+            elif endpoint is not None and scope["method"] in endpoint.methods:
+                route = scope["path"]
+                await endpoint(scope, receive, observed)
+            else:
+                await self._app(scope, receive, observed)
+        except Exception as error:  # noqa: BLE001 (the framework has answered, and passes it on to be logged)
+            problem = problem_of(error)
             if status == 0:
                 await send_problem(observed, problem)
         finally:
-            self._free += 1
-            if status:
-                method = scope["method"] if scope["method"] in METHODS else "other"
-                route = self._route_of().get(scope.get("endpoint"), "unmatched")
-                self._metrics.request(method, route, status, time.perf_counter() - started)
+            self.leave(entered, scope["method"], self._route_of.get(scope.get("endpoint"), route), status)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A start that fails is one line in the log, not a traceback, where we know why it does."""
@@ -93,10 +113,3 @@ class Gate:
                 failure = {"type": "lifespan.startup.failed", "message": str(error)}
             # Without it uvicorn takes this for an application that needs no start, and serves.
             await send(failure)
-
-
-def _unexpected(error: Exception) -> ProblemError:
-    # The message of an error may hold what a client sent; where it happened does not.
-    places = "".join(traceback.format_tb(error.__traceback__))
-    log.error("unexpected %s\n%s", type(error).__name__, places)
-    return UNEXPECTED

@@ -27,6 +27,7 @@ from .types import (
     GetResponse,
     Health,
     NoValue,
+    PepperKeys,
     ProblemBody,
     PutOperation,
     PutRequest,
@@ -45,6 +46,7 @@ TYPES = (
     GetResponse,
     Health,
     NoValue,
+    PepperKeys,
     ProblemBody,
     PutRequest,
     PutResponse,
@@ -69,6 +71,7 @@ PROBLEMS = {
     413: "The body, the key, the value or a batch's answer is too large.",
     415: "The body is not `application/json`, or it is compressed.",
     422: "The body has the wrong shape. The field is named, its value is not.",
+    429: "The token is not known, and too many like it were sent.",
     500: "The server failed, or the stored value is damaged.",
     503: "Too much waits, the database is away, or the process stops. With code `outcome-unknown` a write "
     "may or may not be stored.",
@@ -199,7 +202,7 @@ def _call(
 
 def _problem(status: int) -> Json:
     answer = _content(PROBLEMS[status], _ref(ProblemBody), MEDIA_TYPE)
-    if status == 503:
+    if status in {429, 503}:
         answer["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     if status == 401:
         answer["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}}}

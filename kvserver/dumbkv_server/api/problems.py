@@ -1,14 +1,16 @@
 """Every error that a client can get, as application/problem+json (RFC 9457)."""
 
+import logging
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import msgspec
 
-from dumbkv_server.auth import ForbiddenError, UnauthenticatedError
+from dumbkv_server.auth import ForbiddenError, TooManyFailuresError, UnauthenticatedError
 from dumbkv_server.crypto import CannotOpenError
-from dumbkv_server.limits import BodyTimeoutError, BusyError, TooLargeError
+from dumbkv_server.limits import BusyError, TooLargeError
 from dumbkv_server.store import (
     RETRY_AFTER_SECONDS,
     AnswerTooLargeError,
@@ -25,6 +27,7 @@ from dumbkv_server.store.transfer import (
 
 from .types import ProblemBody
 
+log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY = {"retry-after": str(RETRY_AFTER_SECONDS)}
 # The rest of a body that was refused is not read: the connection cannot be used again.
@@ -40,6 +43,11 @@ class ProblemError(Exception):
     detail: str
     headers: Mapping[str, str] | None = None
 
+    @property
+    def closes(self) -> bool:
+        """Whether the connection cannot be used again."""
+        return self.headers is not None and "connection" in self.headers
+
     def body(self) -> bytes:
         """The problem as JSON."""
         return msgspec.json.encode(
@@ -54,18 +62,15 @@ class ProblemError(Exception):
 
 
 # What is the same problem each time.
+UNAUTHENTICATED = ProblemError(
+    401,
+    "unauthenticated",
+    "Send a token that this server knows: 'Authorization: Bearer <token>'.",
+    {"www-authenticate": 'Bearer realm="dumbkv"'},
+)
 PROBLEMS = {
-    UnauthenticatedError: ProblemError(
-        401,
-        "unauthenticated",
-        "Send a token that this server knows: 'Authorization: Bearer <token>'.",
-        {"www-authenticate": 'Bearer realm="dumbkv"'},
-    ),
     ForbiddenError: ProblemError(
         403, "forbidden", "The token's scopes do not allow this; use another token."
-    ),
-    BodyTimeoutError: ProblemError(
-        408, "body-timeout", "The body did not arrive in time; send it again.", CLOSE
     ),
     BusyError: ProblemError(
         503,
@@ -93,8 +98,18 @@ PROBLEMS = {
 }
 
 
-def from_error(error: Exception) -> ProblemError | None:
-    """The problem that an error of the inner rooms is to a client, or None for an unexpected one."""
+def problem_of(error: Exception) -> ProblemError:
+    """The problem that an error of the inner rooms is to a client; an unexpected one is logged."""
+    problem = _expected(error)
+    if problem is None:
+        # The message of an error may hold what a client sent; where it happened does not.
+        places = "".join(traceback.format_tb(error.__traceback__))
+        log.error("unexpected %s\n%s", type(error).__name__, places)
+        return UNEXPECTED
+    return problem
+
+
+def _expected(error: Exception) -> ProblemError | None:
     match error:
         case ProblemError():
             return error
@@ -108,6 +123,15 @@ def from_error(error: Exception) -> ProblemError | None:
                 413,
                 "answer-too-large",
                 f"The values that a batch gets may have {error.limit} bytes; get fewer. Nothing was changed.",
+            )
+        case UnauthenticatedError():
+            return UNAUTHENTICATED
+        case TooManyFailuresError():
+            return ProblemError(
+                429,
+                "too-many-failures",
+                "The token is not known, and too many like it were sent; try again later.",
+                {"retry-after": str(error.seconds), **CLOSE},
             )
         case ConditionError():
             return ProblemError(
@@ -143,6 +167,9 @@ def from_validation(error: msgspec.ValidationError) -> ProblemError:
     if "unknown field" in text:
         # The name that the client used may itself be a secret, sent in the wrong place.
         text = "Object contains a field that this call does not have"
+    elif text.startswith("Invalid"):
+        # The value stands before its place.
+        text = f"Invalid value - at {text.rpartition(' - at ')[2]}"
     return ProblemError(422, "wrong-shape", f"{text}.")
 
 

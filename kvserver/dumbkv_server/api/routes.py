@@ -1,6 +1,6 @@
 """The calls on keys and databases: plain ASGI, as one request's way must be short."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -9,13 +9,13 @@ import msgspec
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from dumbkv_server.auth import Authenticator, ForbiddenError
-from dumbkv_server.limits import ENVELOPE_BYTES, JSON_EXPANSION, ClientGoneError, Limits
+from dumbkv_server.auth import Authenticator, ForbiddenError, TooManyFailuresError, UnauthenticatedError
+from dumbkv_server.limits import ENVELOPE_BYTES, JSON_EXPANSION, Body, ClientGoneError, Limits
 from dumbkv_server.store import Condition
 from dumbkv_server.vault import Entry, Read, Remove, Vault, Write
 
-from .problems import CLOSE, ProblemError, from_validation
-from .responses import send_json
+from .problems import CLOSE, ProblemError, from_validation, problem_of
+from .responses import send_json, send_problem
 from .types import (
     LAST_DATABASE,
     BatchRequest,
@@ -28,10 +28,12 @@ from .types import (
     GetRequest,
     GetResponse,
     NoValue,
+    PepperKeys,
     PutRequest,
     PutResponse,
 )
 
+NO_PARAMETERS: Mapping[str, str] = {}
 ENCODER = msgspec.json.Encoder()
 PUT = msgspec.json.Decoder(PutRequest)
 GET = msgspec.json.Decoder(GetRequest)
@@ -40,8 +42,7 @@ BATCH = msgspec.json.Decoder(BatchRequest)
 Request = TypeVar("Request")
 
 
-@dataclass(slots=True)
-class Incoming:
+class Incoming(msgspec.Struct):
     """What a call is made of: its body, what its token may do, and the parameters of its path."""
 
     body: bytes
@@ -58,6 +59,14 @@ class Call:
     body_bytes: int
 
 
+class Admitted(msgspec.Struct):
+    """A request whose header is all right: the call, what its token may do, and the room for its body."""
+
+    call: Call
+    scopes: frozenset[str]
+    body: Body
+
+
 class Endpoint:
     """The calls of one path, by method, each from a body to a body."""
 
@@ -65,12 +74,13 @@ class Endpoint:
         self._calls = calls
         self._authenticator = authenticator
         self._limits = limits
+        self.methods: Collection[str] = calls.keys()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; an error becomes a problem further out."""
-        call = self._calls[scope["method"]]
+    def admit(self, method: str, headers: Iterable[tuple[bytes, bytes]]) -> Admitted:
+        """Look at a request's header, whose names are in lower case; an error is a problem."""
+        call = self._calls[method]
         authorization = content_type = content_length = content_encoding = None
-        for name, value in scope["headers"]:
+        for name, value in headers:
             if name == b"authorization":
                 authorization = value
             elif name == b"content-type":
@@ -83,15 +93,38 @@ class Endpoint:
         if scopes.isdisjoint(call.scopes):
             raise ForbiddenError
         _check_media_type(content_type, content_encoding)
+        return Admitted(call, scopes, self._limits.body(content_length, call.body_bytes))
+
+    async def in_turn(self, error: UnauthenticatedError) -> Exception:
+        """What to answer who may not come in, once it is its turn: guesses are slowed."""
         try:
-            body = await self._limits.read_body(receive, content_length, call.body_bytes)
+            await self._authenticator.refuse(error)
+        except TooManyFailuresError as too_many:
+            return too_many
+        return error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request of a server that passes it on as ASGI; an error is answered as its problem."""
+        try:
+            admitted = self.admit(scope["method"], scope["headers"])
+            try:
+                await admitted.body.read(receive)
+                answer = await answer_to(admitted, scope.get("path_params", NO_PARAMETERS))
+            finally:
+                admitted.body.release()
         except ClientGoneError:
             return
-        try:
-            answer = await call.answer(Incoming(body, scopes, scope["path_params"]))
-        finally:
-            self._limits.release(body)
-        await send_json(send, 200, answer)
+        except UnauthenticatedError as error:
+            await send_problem(send, problem_of(await self.in_turn(error)))
+        except Exception as error:  # noqa: BLE001 (whatever it is, the client gets a problem)
+            await send_problem(send, problem_of(error))
+        else:
+            await send_json(send, answer)
+
+
+async def answer_to(admitted: Admitted, parameters: Mapping[str, str] = NO_PARAMETERS) -> bytes:
+    """The body of the answer to a request whose body has arrived; an error is a problem."""
+    return await admitted.call.answer(Incoming(admitted.body.whole(), admitted.scopes, parameters))
 
 
 class Calls:
@@ -130,8 +163,10 @@ class Calls:
 
     async def databases(self, _: Incoming) -> bytes:
         """GET /databases."""
-        counts = sorted((await self._vault.databases()).items())
-        return ENCODER.encode(DatabasesResponse([DatabaseKeys(*count) for count in counts]))
+        counts = await self._vault.counts()
+        databases = [DatabaseKeys(*count) for count in sorted(counts.databases.items())]
+        peppers = [PepperKeys(*count) for count in sorted(counts.peppers.items())]
+        return ENCODER.encode(DatabasesResponse(databases, peppers))
 
     async def drop(self, incoming: Incoming) -> bytes:
         """DELETE /databases/{database}."""
@@ -162,8 +197,8 @@ class Calls:
         return Remove(request.database, request.key, _if_revision(request.if_revision))
 
 
-def routes(vault: Vault, authenticator: Authenticator, limits: Limits) -> list[Route]:
-    """The routes of all calls on keys and databases."""
+def endpoints(vault: Vault, authenticator: Authenticator, limits: Limits) -> dict[str, Endpoint]:
+    """The endpoints of all calls on keys and databases, by their paths."""
     calls = Calls(vault, limits)
     read, write, either = frozenset({"read"}), frozenset({"write"}), frozenset({"read", "write"})
     key_bytes = JSON_EXPANSION * limits.key_bytes + ENVELOPE_BYTES
@@ -177,14 +212,14 @@ def routes(vault: Vault, authenticator: Authenticator, limits: Limits) -> list[R
         "/databases": {"GET": Call(calls.databases, read, 0)},
         "/databases/{database}": {"DELETE": Call(calls.drop, frozenset({"admin"}), 0)},
     }
+    return {path: Endpoint(of_path, authenticator, limits) for path, of_path in paths.items()}
 
-    result = [
-        Route(path, Endpoint(of_path, authenticator, limits), methods=list(of_path), include_in_schema=False)
-        for path, of_path in paths.items()
-    ]
-    for route in result:
-        # Starlette adds HEAD to each GET.
-        (route.methods or set()).discard("HEAD")
+
+def route(path: str, endpoint: Endpoint) -> Route:
+    """The router's way to an endpoint."""
+    result = Route(path, endpoint, methods=list(endpoint.methods), include_in_schema=False)
+    # Starlette adds HEAD to each GET.
+    (result.methods or set()).discard("HEAD")
     return result
 
 

@@ -8,19 +8,18 @@ from hashlib import sha256
 from urllib.parse import parse_qsl
 
 import msgspec
-from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from dumbkv_server.auth import Authenticator
+from dumbkv_server.auth import Authenticator, UnauthenticatedError
 from dumbkv_server.crypto import FORMAT, HEADER_BYTES, TAG_BYTES, Keyring
 from dumbkv_server.lifecycle import Lifecycle
-from dumbkv_server.limits import Limits, TooLargeError
+from dumbkv_server.limits import ClientGoneError, Limits, TooLargeError
 from dumbkv_server.store import Store
 from dumbkv_server.store.batching import ClosingError
 from dumbkv_server.store.transfer import LegacyRowsError, Record, Snapshot
 
-from .problems import RETRY, ProblemError, from_error
-from .responses import NO_STORE
+from .problems import RETRY, ProblemError, problem_of
+from .responses import NO_STORE, send_problem
 from .routes import Call, Endpoint, Incoming, _decode
 from .transfer_types import (
     MEDIA_TYPE,
@@ -49,7 +48,7 @@ TIMEOUT = ProblemError(503, "export-timeout", "The export took longer than DUMBK
 HEADERS = [(b"content-type", MEDIA_TYPE.encode()), NO_STORE]
 
 
-class Export:
+class Export(Endpoint):
     """GET /export: the store at one moment, line by line, as fast as the client takes it. One at a time."""
 
     def __init__(
@@ -60,19 +59,29 @@ class Export:
         lifecycle: Lifecycle,
         seconds: float,
     ) -> None:
+        super().__init__({"GET": Call(_not_at_once, ADMIN, 0)}, authenticator, limits)
         self._store = store
-        self._authenticator = authenticator
-        self._limits = limits
         self._lifecycle = lifecycle
         self._seconds = seconds
         self._running = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Once it has begun, a failure is the last line in the place of the end."""
-        headers = dict(scope["headers"])
-        self._authenticator.require(headers.get(b"authorization"), "admin")
-        leave_out_legacy = _leave_out_legacy(scope["query_string"])
-        await self._limits.read_body(receive, headers.get(b"content-length"), 0)
+        try:
+            admitted = self.admit(scope["method"], scope["headers"])
+            try:
+                await admitted.body.read(receive)
+            finally:
+                admitted.body.release()
+            await self._one_at_a_time(_leave_out_legacy(scope["query_string"]), receive, send)
+        except ClientGoneError:
+            return
+        except UnauthenticatedError as error:
+            await send_problem(send, problem_of(await self.in_turn(error)))
+        except Exception as error:  # noqa: BLE001 (whatever it is, the client gets a problem)
+            await send_problem(send, problem_of(error))
+
+    async def _one_at_a_time(self, leave_out_legacy: bool, receive: Receive, send: Send) -> None:
         if self._running:
             raise RUNNING
         self._running = True
@@ -101,9 +110,7 @@ class Export:
                     if self._lifecycle.draining:
                         raise ClosingError
         except Exception as error:
-            problem = TIMEOUT if isinstance(error, TimeoutError) else from_error(error)
-            if problem is None:
-                raise
+            problem = TIMEOUT if isinstance(error, TimeoutError) else problem_of(error)
             if not sent:
                 raise problem from error
             log.warning("an export failed: %s", problem.code)
@@ -165,17 +172,17 @@ class Import:
             )
 
 
-def routes(export: Export, into: Import, authenticator: Authenticator, limits: Limits) -> list[Route]:
-    """The routes of exports and imports."""
-    start = Call(into.start, ADMIN, START_BYTES)
-    rows = Call(into.rows, ADMIN, max(limits.batch_bytes, limits.body_bytes))
-    result = [Route("/export", export, methods=["GET"], include_in_schema=False)]
-    for path, call in (("/import/start", start), ("/import", rows)):
-        endpoint = Endpoint({"POST": call}, authenticator, limits)
-        result.append(Route(path, endpoint, methods=["POST"], include_in_schema=False))
-    # Starlette adds HEAD to each GET.
-    (result[0].methods or set()).discard("HEAD")
-    return result
+def endpoints(into: Import, authenticator: Authenticator, limits: Limits) -> dict[str, Endpoint]:
+    """The endpoints of imports, by their paths."""
+    calls = {
+        "/import/start": Call(into.start, ADMIN, START_BYTES),
+        "/import": Call(into.rows, ADMIN, max(limits.batch_bytes, limits.body_bytes)),
+    }
+    return {path: Endpoint({"POST": call}, authenticator, limits) for path, call in calls.items()}
+
+
+async def _not_at_once(_: Incoming) -> bytes:
+    raise NotImplementedError("an export is sent in parts")
 
 
 async def _lines(snapshot: Snapshot) -> AsyncIterator[bytes]:

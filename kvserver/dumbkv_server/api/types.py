@@ -149,10 +149,18 @@ class DatabaseKeys(Struct):
     keys: Annotated[int, Meta(ge=0, examples=[12])]
 
 
+class PepperKeys(Struct):
+    """One pepper, and how many keys are under it: with none left it may be taken out of the pepper file."""
+
+    pepper: Annotated[int, Meta(ge=0, le=255)]
+    keys: Annotated[int, Meta(ge=0, examples=[12])]
+
+
 class DatabasesResponse(Struct):
-    """Every database that has keys, in order."""
+    """Every database that has keys, and every pepper that may have some, in order."""
 
     databases: list[DatabaseKeys]
+    peppers: list[PepperKeys]
 
 
 class DropResponse(Struct):

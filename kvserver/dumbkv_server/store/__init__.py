@@ -1,12 +1,14 @@
 """The one interface to a database. No HTTP and no cryptography: addresses in, sealed bytes out."""
 
+import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import cast
+
+from msgspec import Struct
 
 from dumbkv_server.metrics import Metrics
 
@@ -15,6 +17,8 @@ from .transfer import Imported, Record, Snapshot
 
 log = logging.getLogger(__name__)
 RETRY_AFTER_SECONDS = 1
+# Reasons in the log for one failure of the database, however long it lasts.
+REASONS_TOLD = 20
 # A batch of reads is answered from memory at once, and each value may have a mebibyte.
 READS_AT_ONCE = 64
 # Few enough that the writes behind them hardly wait.
@@ -34,8 +38,7 @@ class StoreUnavailableError(Exception):
         self.unknown = unknown
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Every place where one key's row may be: `row_ids` newest pepper first, then the original DumbKV's."""
 
     database: int
@@ -43,8 +46,7 @@ class Address:
     legacy_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """A stored row. `expires_at` is in milliseconds since 1970, or None for a row that stays."""
 
     row_id: bytes
@@ -53,8 +55,7 @@ class Row:
     blob: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class LegacyRow:
+class LegacyRow(Struct, frozen=True):
     """A row of the original DumbKV. It has no revision until it is rewritten."""
 
     token: str
@@ -63,8 +64,7 @@ class LegacyRow:
 Found = Row | LegacyRow
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """What must be stored for a write to be made: a row with this revision, or, with None, nothing."""
 
     revision: int | None
@@ -76,15 +76,13 @@ class Condition:
         return isinstance(current, Row) and current.revision == self.revision
 
 
-@dataclass(frozen=True, slots=True)
-class Get:
+class Get(Struct, frozen=True):
     """Look a key up inside a transaction."""
 
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(Struct, frozen=True):
     """Store `blob` under the address' first row id and remove the key from every other place.
 
     `expires_at` is in milliseconds since 1970, or None.
@@ -96,8 +94,7 @@ class Put:
     condition: Condition | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Struct, frozen=True):
     """Remove the key from every place."""
 
     address: Address
@@ -107,16 +104,14 @@ class Delete:
 KeyOperation = Get | Put | Delete
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(Struct, frozen=True):
     """Several operations, all or none of which are done; what its gets find has at most `answer_bytes`."""
 
     operations: tuple[KeyOperation, ...]
     answer_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rewrite:
+class Rewrite(Struct, frozen=True):
     """Move what was found to the address' first row id, if it is still what is stored.
 
     The row keeps its revision and its expiry, as its value is the same; a legacy row gets its first revision.
@@ -127,15 +122,13 @@ class Rewrite:
     blob: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(Struct, frozen=True):
     """A condition that did not hold: the index of its operation in its transaction."""
 
     index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Excess:
+class Excess(Struct, frozen=True):
     """What the gets of a transaction found has more bytes than it may."""
 
 
@@ -153,6 +146,13 @@ class ConditionError(Exception):
     def __init__(self, index: int) -> None:
         super().__init__(f"the condition of operation {index} does not hold")
         self.index = index
+
+
+class Counts(Struct, frozen=True):
+    """How many keys there are: by database where it has any, and by each pepper that may have rows."""
+
+    databases: dict[int, int]
+    peppers: dict[int, int]
 
 
 Operation = KeyOperation | Transaction | Rewrite
@@ -177,9 +177,11 @@ class Store(ABC):
     def __init__(self, metrics: Metrics, *, max_waiting_writes: int, readers: int = 1) -> None:
         self.metrics = metrics
         self._failure: str | None = None
-        self._writes = Batcher[Operation, Outcome](
-            self._commit, limit=max_waiting_writes, on_length=metrics.write_queue_length.set
-        )
+        self._told: set[str] = set()
+        self.broken = asyncio.Event()
+        """Set when only a restart of the process can help."""
+        self._writes = Batcher[Operation, Outcome](self._commit, limit=max_waiting_writes)
+        metrics.watch_write_queue(self._writes.waiting)
         self._reads = Batcher[Address | None, Found | None](
             self._read, workers=readers, at_once=READS_AT_ONCE
         )
@@ -247,8 +249,9 @@ class Store(ABC):
         await self._reads.close()
 
     def _failed(self, reason: str) -> None:
-        """Remember why the database does not serve, and say so once."""
-        if self._failure is None:
+        """Remember why the database does not serve, and say each reason once: the first may hide another."""
+        if reason not in self._told and len(self._told) < REASONS_TOLD:
+            self._told.add(reason)
             log.error("the database failed: %s", reason)
         self._failure = reason
         self.metrics.database_up.set(0)
@@ -257,6 +260,7 @@ class Store(ABC):
         """Forget a failure that is over, and say so."""
         if self._failure is not None:
             log.warning("the database serves again")
+            self._told.clear()
         self._failure = None
         self.metrics.database_up.set(1)
 
@@ -266,8 +270,16 @@ class Store(ABC):
         """Whether there is a table of the original DumbKV: its rows have no revision until they are read."""
 
     @abstractmethod
-    async def databases(self) -> dict[int, int]:
-        """How many keys each database has that has any; what expired does not count."""
+    async def admit(self, fingerprints: Mapping[int, bytes]) -> None:
+        """Use these peppers from now on, and record durably that rows will be under the first of them.
+
+        StoreStartError where the database needs others: then the former ones stay. No operation may be under
+        way, as its address has the places of the former ones.
+        """
+
+    @abstractmethod
+    async def counts(self) -> Counts:
+        """How many keys there are; what expired does not count."""
 
     @abstractmethod
     async def drop(self, database: int) -> int:

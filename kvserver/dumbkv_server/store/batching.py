@@ -29,13 +29,11 @@ class Batcher(Generic[Item, Answer]):
         limit: int | None = None,
         workers: int = 1,
         at_once: int | None = None,
-        on_length: Callable[[float], None] | None = None,
     ) -> None:
         self._handle = handle
         self._limit = limit
         self._idle = workers
         self._at_once = at_once
-        self._on_length = on_length
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -48,13 +46,16 @@ class Batcher(Generic[Item, Answer]):
             raise QueueFullError
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        self._report_length()
         if self._idle:
             self._idle -= 1
             task = asyncio.create_task(self._work())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return future
+
+    def waiting(self) -> int:
+        """How many items wait for the next batch."""
+        return len(self._waiting)
 
     async def close(self) -> None:
         """Take nothing more, and return when all that waited is answered."""
@@ -66,7 +67,6 @@ class Batcher(Generic[Item, Answer]):
         while self._waiting:
             batch = self._waiting[: self._at_once]
             del self._waiting[: self._at_once]
-            self._report_length()
             try:
                 answers = await self._handle([item for item, _ in batch])
             except Exception as error:  # noqa: BLE001 (each waiting caller gets it)
@@ -77,9 +77,4 @@ class Batcher(Generic[Item, Answer]):
                 for (_, future), answer in zip(batch, answers, strict=True):
                     if not future.done():
                         future.set_result(answer)
-            self._report_length()
         self._idle += 1
-
-    def _report_length(self) -> None:
-        if self._on_length is not None:
-            self._on_length(len(self._waiting))

@@ -17,6 +17,8 @@ SQLITE_DROP = "DELETE FROM kv WHERE database_id = ?"
 POSTGRES_DROP = "DELETE FROM kv WHERE database_id = %s"
 
 
-def as_text(value: str | bytes | memoryview) -> str:
-    """A Fernet token as text, whichever type its column has."""
-    return value if isinstance(value, str) else bytes(value).decode("ascii", "replace")
+def as_text(value: object) -> str:
+    """A Fernet token as text, whichever type its column has; what can be none is empty, which is none too."""
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).decode("ascii", "replace")
+    return value if isinstance(value, str) else ""

@@ -4,7 +4,8 @@ As each backend lets one commit follow the other, what a transaction looked up h
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from . import (
     Address,
@@ -25,16 +26,14 @@ from . import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What becomes of one key: it is removed from every place, and `row`, if there is one, is stored."""
 
     address: Address
     row: Row | None
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(Struct):
     """One outcome for each operation, at most one change for each key, and the last revision given."""
 
     outcomes: list[Outcome]

@@ -5,14 +5,14 @@ row, whose lock it then holds to its end: so revisions follow the order of commi
 for each other in a circle.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import cast
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
@@ -21,6 +21,7 @@ from dumbkv_server.metrics import Metrics
 from . import (
     SWEPT_AT_ONCE,
     Address,
+    Counts,
     Found,
     LegacyRow,
     Operation,
@@ -36,42 +37,13 @@ from . import (
     schema,
     transfer,
 )
+from .postgres_schema import META, TAKE_REVISIONS, Connection, Cursor, prepare, read_meta
 
 log = logging.getLogger(__name__)
-Connection = AsyncConnection[tuple[object, ...]]
-Cursor = AsyncCursor[tuple[object, ...]]
 
 READERS = 2
 # How long a request waits for a connection before it is told that the database is away.
 WAIT_SECONDS = 1.0
-# Processes that start together create the tables one after the other.
-SCHEMA_LOCK = 0x64756D626B76
-
-SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS dumbkv_rows (
-        row_id bytea PRIMARY KEY,
-        database integer NOT NULL,
-        revision bigint NOT NULL,
-        expires_at bigint,
-        blob bytea NOT NULL
-    )""",
-    """CREATE INDEX IF NOT EXISTS dumbkv_expiry ON dumbkv_rows (expires_at)
-    WHERE expires_at IS NOT NULL""",
-    # What is encrypted does not get smaller. Where it is set already nothing is altered: that would wait for
-    # every reader, a dump too, and all others would wait behind it.
-    """DO $$ BEGIN
-        IF (SELECT attstorage FROM pg_attribute
-            WHERE attrelid = 'dumbkv_rows'::regclass AND attname = 'blob') <> 'e' THEN
-            ALTER TABLE dumbkv_rows ALTER COLUMN blob SET STORAGE EXTERNAL;
-        END IF;
-    END $$""",
-    "CREATE TABLE IF NOT EXISTS dumbkv_meta (name text PRIMARY KEY, value bytea NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS dumbkv_revision (last bigint NOT NULL) WITH (fillfactor = 10)",
-    "INSERT INTO dumbkv_revision SELECT 0 WHERE NOT EXISTS (SELECT FROM dumbkv_revision)",
-)
-LEGACY_COLUMNS = """SELECT column_name FROM information_schema.columns
-    WHERE table_name = %s AND table_schema = ANY (current_schemas(false))"""
-TAKE_REVISIONS = "UPDATE dumbkv_revision SET last = last + %s RETURNING last"
 UPSERT = """INSERT INTO dumbkv_rows (row_id, database, revision, expires_at, blob)
     VALUES (%s, %s, %s, %s, %s) ON CONFLICT (row_id) DO UPDATE SET
     revision = excluded.revision, expires_at = excluded.expires_at, blob = excluded.blob"""
@@ -82,6 +54,8 @@ DELETE_EXPIRED = """DELETE FROM dumbkv_rows WHERE row_id IN
     (SELECT row_id FROM dumbkv_rows WHERE expires_at <= %s LIMIT %s)"""
 COUNT = """SELECT database, count(*) FROM dumbkv_rows
     WHERE expires_at IS NULL OR expires_at > %s GROUP BY database"""
+COUNT_PEPPERS = """SELECT substr(blob, 2, 1), count(*) FROM dumbkv_rows
+    WHERE expires_at IS NULL OR expires_at > %s GROUP BY 1"""
 # What expired is removed first, so that it does not count.
 DROP_EXPIRED = "DELETE FROM dumbkv_rows WHERE database = %s AND expires_at <= %s"
 DROP = "DELETE FROM dumbkv_rows WHERE database = %s"
@@ -115,7 +89,11 @@ class PostgresStore(Store):
         self._timeout = statement_timeout
         self._pool: AsyncConnectionPool[Connection] | None = None
         self._prepared = False
-        self._has_legacy = False
+        # Only who was just given its peppers looks whether one that it lacks is still needed: a process that
+        # lags behind the others does not, as they write meanwhile.
+        self._may_forget = True
+        # Until a connection has looked.
+        self._has_legacy = True
 
     @property
     def has_legacy(self) -> bool:
@@ -189,36 +167,68 @@ class PostgresStore(Store):
         if self._pool is None:
             raise StoreUnavailableError("the database was never opened")
         try:
-            async with self._pool.connection() as connection:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(WAIT_SECONDS + self._timeout):
+                    connection = await stack.enter_async_context(self._pool.connection())
                 if not self._prepared:
                     await self._prepare(connection)
                 yield connection
+        except TimeoutError:
+            raise StoreUnavailableError("PostgreSQL takes connections and does not answer") from None
         except psycopg.Error as error:
             # Whatever it was, look again at what the database is before the next use.
-            self._prepared = False
+            self._prepared, self._has_legacy = False, True
             raise StoreUnavailableError(_reason(error)) from error
 
+    async def admit(self, fingerprints: Mapping[int, bytes]) -> None:
+        """Use these peppers from now on; StoreStartError where the database needs others."""
+        former, self._fingerprints, self._prepared = self._fingerprints, fingerprints, False
+        self._may_forget = True
+        try:
+            async with self._connection():
+                pass
+        except BaseException:
+            self._fingerprints, self._prepared = former, False
+            raise
+
     async def _prepare(self, connection: Connection) -> None:
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (SCHEMA_LOCK,))
-            for statement in SCHEMA:
-                await connection.execute(statement)
-            cursor = await connection.execute("SELECT name, value FROM dumbkv_meta")
-            meta = {str(name): cast("bytes", value) for name, value in await cursor.fetchall()}
-            for name, value in schema.settle(meta, self._fingerprints).items():
-                await connection.execute(
-                    "INSERT INTO dumbkv_meta (name, value) VALUES (%s, %s)", (name, value)
-                )
-            cursor = await connection.execute(LEGACY_COLUMNS, (legacy.TABLE,))
-            self._has_legacy = {str(name) for (name,) in await cursor.fetchall()} >= legacy.COLUMNS
+        try:
+            # A look at all rows may take its time.
+            async with asyncio.timeout(None if self._may_forget else 2 * self._timeout):
+                self._has_legacy = await prepare(connection, self._fingerprints, may_forget=self._may_forget)
+        except StoreStartError:
+            self._may_forget = False
+            raise
+        self._may_forget = False
         self._prepared = True
 
+    async def _check_peppers(self, meta: Cursor) -> None:
+        """StoreUnavailableError where another process writes under a pepper that this one was not given.
+
+        It would answer 'not found' for what is there. It looks at its pepper file each second, and serves
+        again with the pepper in it.
+        """
+        record = await read_meta(meta)
+        if not schema.agrees(record, self._fingerprints):
+            self._prepared = False
+            lacking = schema.not_given(record, self._fingerprints)
+            told = f"pepper {lacking[0]}, which was not given to this one" if lacking else "other peppers"
+            raise StoreUnavailableError(f"another process writes under {told}")
+
     @asynccontextmanager
-    async def _use(self) -> AsyncIterator[Connection]:
-        """A connection whose failure is remembered, and whose success ends a failure."""
+    async def _use(self, *, writes: bool = False) -> AsyncIterator[Connection]:
+        """A connection for a while, whose failure is remembered.
+
+        PostgreSQL limits the time of a statement, and not that of a commit, nor its own when it hangs.
+        """
         try:
             async with self._connection() as connection:
-                yield connection
+                try:
+                    async with asyncio.timeout(2 * self._timeout):
+                        yield connection
+                except TimeoutError:
+                    self._prepared = False
+                    raise StoreUnavailableError("PostgreSQL does not answer", unknown=writes) from None
         except StoreStartError as error:
             self._failed(str(error))
             raise StoreUnavailableError(str(error)) from error
@@ -226,17 +236,27 @@ class PostgresStore(Store):
             self._failed(error.reason)
             raise
 
-    async def databases(self) -> dict[int, int]:
-        """How many keys each database has that has any; what expired does not count."""
+    async def counts(self) -> Counts:
+        """How many keys there are; what expired does not count."""
+        now = milliseconds()
         async with self._use() as connection, connection.transaction():
-            cursor = await connection.execute(COUNT, (milliseconds(),))
-            rows = await cursor.fetchall()
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            rows = await (await connection.execute(COUNT, (now,))).fetchall()
+            peppers = dict.fromkeys(schema.peppers(await read_meta(await connection.execute(META))), 0)
+            counts = dict(cast("list[tuple[int, int]]", rows))
+            if len(peppers) == 1:
+                # The usual case, in which no value has to be looked at.
+                peppers = dict.fromkeys(peppers, sum(counts.values()))
+            else:
+                rows = await (await connection.execute(COUNT_PEPPERS, (now,))).fetchall()
+                peppers.update(
+                    (number[0], keys) for number, keys in cast("list[tuple[bytes, int]]", rows) if number
+                )
             if self._has_legacy:
-                rows += await (await connection.execute(legacy.COUNT)).fetchall()
-        counts: dict[int, int] = {}
-        for database, keys in cast("list[tuple[int, int]]", rows):
-            counts[database] = counts.get(database, 0) + keys
-        return counts
+                rows = await (await connection.execute(legacy.COUNT)).fetchall()
+                for database, keys in cast("list[tuple[int, int]]", rows):
+                    counts[database] = counts.get(database, 0) + keys
+        return Counts(counts, peppers)
 
     async def drop(self, database: int) -> int:
         """Delete all keys of a database in one transaction: how many there were."""
@@ -298,7 +318,7 @@ class PostgresStore(Store):
     @asynccontextmanager
     async def _turn(self, revisions: int) -> AsyncIterator[tuple[Connection, int]]:
         """A write transaction of its own, which takes so many revisions, and the last of them."""
-        async with self._use() as connection:
+        async with self._use(writes=True) as connection:
             try:
                 async with connection.transaction():
                     # The turn is taken first, as every writer does.
@@ -311,7 +331,7 @@ class PostgresStore(Store):
 
     async def _commit(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
         started = time.perf_counter()
-        async with self._use() as connection:
+        async with self._use(writes=True) as connection:
             outcomes = await self._transaction(connection, batch)
         self._works()
         self.metrics.commit(len(batch), time.perf_counter() - started)
@@ -325,10 +345,12 @@ class PostgresStore(Store):
         async with connection.pipeline():
             await connection.execute("BEGIN")
             cursor = await connection.execute(TAKE_REVISIONS, (needed,))
+            meta = await connection.execute(META)
             rows = await self._send_look_up(connection, addresses) if addresses else None
             taken = await cursor.fetchone()
             if taken is None:
                 raise StoreUnavailableError(NO_REVISION)
+        await self._check_peppers(meta)
         stored = await _choose(addresses, rows)
         found = {
             address.row_ids[0]: row for address, row in zip(addresses, stored, strict=True) if row is not None
@@ -367,7 +389,10 @@ class PostgresStore(Store):
                     await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                     rows = await self._send_look_up(connection, addresses)
                     await connection.execute("COMMIT")
-            found = iter(await _choose(addresses, rows))
+            chosen = await _choose(addresses, rows)
+            if None in chosen:
+                await self._check_peppers(await connection.execute(META))
+        found = iter(chosen)
         return [None if address is None else next(found) for address in batch]
 
     async def _send_look_up(
@@ -394,7 +419,7 @@ async def _choose(
         {}
         if of_legacy is None
         else {
-            (cast("int", database), str(key)): legacy.as_text(cast("str | bytes", value))
+            (cast("int", database), str(key)): legacy.as_text(value)
             for database, key, value in await of_legacy.fetchall()
         }
     )

@@ -11,9 +11,11 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +24,7 @@ from dumbkv_server.metrics import Metrics
 from . import (
     SWEPT_AT_ONCE,
     Address,
+    Counts,
     Found,
     LegacyRow,
     Operation,
@@ -41,11 +44,18 @@ from .ownership import Ownership, is_local
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 IN_MEMORY = ":memory:"
+# Of each connection, once so much was read or written.
+CACHE_KIBIBYTES = 8192
 # After these a page may be lost or wrong, and the kernel may have forgotten what it failed to write
-# (https://www.sqlite.org/rescode.html); a new process reads again what is really there.
-FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+# (https://www.sqlite.org/rescode.html); a new process reads again what is really there. SQLITE_IOERR_SHMSIZE,
+# no room for the shared memory of the log's index, is only a full disk. Our few statements are right: where
+# SQLite says that one is not (SQLITE_ERROR), it lost sight of the tables.
+FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR} | {
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY
+}  # fmt: skip
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS dumbkv_rows (
@@ -62,11 +72,14 @@ SCHEMA = (
     """CREATE INDEX IF NOT EXISTS dumbkv_expiry ON dumbkv_rows (expires_at)
     WHERE expires_at IS NOT NULL""",
 )
-UPSERT = """INSERT INTO dumbkv_rows (row_id, database, revision, expires_at, blob) VALUES (?, ?, ?, ?, ?)
+# Each execution hands the interpreter over to other threads and waits to have it back, which takes longer
+# than a row: so many rows go into one statement, in powers of two, that few statements are prepared.
+ROWS_AT_ONCE = 64
+UPSERT = """INSERT INTO dumbkv_rows (row_id, database, revision, expires_at, blob) VALUES {rows}
     ON CONFLICT (row_id) DO UPDATE SET
     revision = excluded.revision, expires_at = excluded.expires_at, blob = excluded.blob"""
-SELECT = "SELECT row_id, revision, expires_at, blob FROM dumbkv_rows WHERE row_id = ?"
-DELETE = "DELETE FROM dumbkv_rows WHERE row_id = ?"
+SELECT = "SELECT row_id, revision, expires_at, blob FROM dumbkv_rows WHERE row_id IN ({rows})"
+DELETE = "DELETE FROM dumbkv_rows WHERE row_id IN ({rows})"
 HAS_EXPIRED = "SELECT EXISTS (SELECT 1 FROM dumbkv_rows WHERE expires_at <= ?)"
 DELETE_EXPIRED = """DELETE FROM dumbkv_rows WHERE row_id IN
     (SELECT row_id FROM dumbkv_rows WHERE expires_at <= ? LIMIT ?)"""
@@ -75,6 +88,12 @@ COUNT = """SELECT database, count(*) FROM dumbkv_rows
 # What expired is removed first, so that it does not count.
 DROP_EXPIRED = "DELETE FROM dumbkv_rows WHERE database = ? AND expires_at <= ?"
 DROP = "DELETE FROM dumbkv_rows WHERE database = ?"
+# The second byte of a blob is the number of its pepper (crypto.py).
+HAS_ROWS_UNDER = """SELECT EXISTS (SELECT 1 FROM dumbkv_rows
+    WHERE substr(blob, 2, 1) = ? AND (expires_at IS NULL OR expires_at > ?))"""
+COUNT_PEPPERS = """SELECT CAST(substr(blob, 2, 1) AS BLOB), count(*) FROM dumbkv_rows
+    WHERE expires_at IS NULL OR expires_at > ? GROUP BY 1"""
+FORGET = "DELETE FROM dumbkv_meta WHERE name = ?"
 SET_META = """INSERT INTO dumbkv_meta (name, value) VALUES (?, ?)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value"""
 
@@ -107,6 +126,7 @@ class SQLiteStore(Store):
 
     async def open(self) -> None:
         """Take the file, bring its schema up to date, and read the last revision."""
+        self._loop = asyncio.get_running_loop()
         await self._in(self._write_thread, self._open)
         self._works()
 
@@ -117,9 +137,13 @@ class SQLiteStore(Store):
         self._write_thread.shutdown()
         self._read_thread.shutdown()
 
-    async def databases(self) -> dict[int, int]:
-        """How many keys each database has that has any; what expired does not count."""
-        return await self._in(self._read_thread, self._count)
+    async def admit(self, fingerprints: Mapping[int, bytes]) -> None:
+        """Use these peppers from now on; StoreStartError where the database needs others."""
+        await self._in(self._write_thread, lambda: self._transaction(lambda: self._settle(fingerprints)))
+
+    async def counts(self) -> Counts:
+        """How many keys there are; what expired does not count."""
+        return await self._in(self._read_thread, lambda: self._snapshot(self._count))
 
     async def drop(self, database: int) -> int:
         """Delete all keys of a database in one transaction: how many there were."""
@@ -145,7 +169,7 @@ class SQLiteStore(Store):
                 yield page
 
         def begin() -> transfer.Snapshot:
-            meta = _meta(self._connection)
+            meta = self._meta(self._connection)
             rows = sqlite_transfer.count_legacy(self._connection) if self._has_legacy else 0
             tables.begin()
             return transfer.Snapshot(self._revision, schema.peppers(meta), rows, pages())
@@ -207,7 +231,10 @@ class SQLiteStore(Store):
 
     async def _read(self, batch: Sequence[Address | None]) -> Sequence[Found | None]:
         def look_up() -> list[Found | None]:
-            return [self._find(self._reader, address) for address in batch]
+            if None in batch:
+                self._ask()
+            found = iter(self._find(self._reader, [address for address in batch if address is not None]))
+            return [None if address is None else next(found) for address in batch]
 
         return await self._in(self._read_thread, lambda: self._snapshot(look_up))
 
@@ -228,6 +255,10 @@ class SQLiteStore(Store):
             else:
                 self._open_file(Path(self._location).absolute())
             self._prepare()
+            # The reader too has seen the tables once.
+            self._ask()
+            if self._ownership is not None:
+                self._ownership.watch()
         except (sqlite3.Error, OSError) as error:
             self._close()
             raise StoreStartError(f"cannot open the database {self._location}: {error}") from error
@@ -265,6 +296,9 @@ class SQLiteStore(Store):
         connection = sqlite3.connect(target, isolation_level=None, check_same_thread=False, timeout=5)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA trusted_schema = OFF")
+        # A statement of many rows may have to be undone alone: what for is no matter of a file.
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIBIBYTES}")
         connection.execute("PRAGMA journal_size_limit = 67108864")
         return connection
 
@@ -273,16 +307,28 @@ class SQLiteStore(Store):
         try:
             for statement in SCHEMA:
                 self._connection.execute(statement)
-            meta = _meta(self._connection)
-            for name, value in schema.settle(meta, self._fingerprints).items():
-                self._connection.execute(SET_META, (name, value))
-            self._revision = int(meta.get("revision", b"0"))
+            self._settle(self._fingerprints)
+            self._revision = int(self._meta(self._connection).get("revision", b"0"))
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
         columns = {row[1] for row in self._connection.execute(f"PRAGMA table_info({legacy.TABLE})")}
         self._has_legacy = columns >= legacy.COLUMNS
+
+    def _settle(self, fingerprints: Mapping[int, bytes]) -> None:
+        meta = self._meta(self._connection)
+        for name, value in schema.settle(meta, fingerprints).items():
+            self._connection.execute(SET_META, (name, value))
+        for number in schema.not_given(meta, fingerprints):
+            parameters = (bytes((number,)), milliseconds())
+            if self._connection.execute(HAS_ROWS_UNDER, parameters).fetchone()[0]:
+                raise schema.still_needed(number)
+            log.info("no row is left under pepper %d, and it was not given: it is forgotten", number)
+            self._connection.execute(FORGET, (schema.name_of(number),))
+
+    def _meta(self, connection: sqlite3.Connection) -> dict[str, bytes]:
+        return {name: bytes(value) for name, value in connection.execute("SELECT * FROM dumbkv_meta")}
 
     def _close(self) -> None:
         for name in ("_reader", "_connection"):
@@ -295,8 +341,7 @@ class SQLiteStore(Store):
 
     def _transaction(self, work: Callable[[], Result]) -> Result:
         """Do the work in one durable transaction, and write down the last revision with it."""
-        if self._fatal:
-            raise StoreUnavailableError(self._failure or "the database failed")
+        self._refuse_if_broken()
         committing = False
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -308,45 +353,82 @@ class SQLiteStore(Store):
         except sqlite3.Error as error:
             self._undo(error)
             reason = f"cannot write: {error}"
-            self._failed(f"{reason}; this process must be restarted" if self._fatal else reason)
-            raise StoreUnavailableError(reason, unknown=committing and self._fatal) from error
+            self._failed(f"{reason}; this process must be restarted" if self.fatal else reason)
+            raise StoreUnavailableError(reason, unknown=committing and self.fatal) from error
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        # What was written to a file that nobody finds again is not stored.
+        self._check_files(unknown=True)
         self._works()
         return result
 
+    def _refuse_if_broken(self) -> None:
+        if self.fatal:
+            raise StoreUnavailableError(self._failure or "the database failed")
+
     def _undo(self, error: sqlite3.Error) -> None:
         """Roll back, and see whether this process can go on. A batch's revisions are not used again."""
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        self._fatal = code in FATAL
+        self._judge(error)
         if self._connection.in_transaction:
             try:
                 self._connection.execute("ROLLBACK")
             except sqlite3.Error:
-                self._fatal = True
+                self._break()
+
+    def _check_files(self, *, unknown: bool = False) -> None:
+        """StoreUnavailableError, now and from now on, where our files are no longer those at their paths."""
+        lost = None if self._ownership is None else self._ownership.lost()
+        if lost is not None:
+            self._break()
+            reason = f"{lost} was deleted or replaced while it was in use"
+            self._failed(f"{reason}; this process must be restarted")
+            raise StoreUnavailableError(reason, unknown=unknown)
+
+    def _judge(self, error: sqlite3.Error) -> None:
+        # What the Python module refuses by itself has no code.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+        if code & 0xFF in FATAL and code != sqlite3.SQLITE_IOERR_SHMSIZE:
+            self._break()
+
+    def _break(self) -> None:
+        self._fatal = True
+        self._loop.call_soon_threadsafe(self.broken.set)
 
     def _apply(self, batch: Sequence[Operation]) -> Sequence[Outcome]:
-        found: dict[bytes, Found] = {}
-        for address in plan.to_look_up(batch):
-            stored = self._find(self._connection, address)
-            if stored is not None:
-                found[address.row_ids[0]] = stored
+        addresses = plan.to_look_up(batch)
+        stored = self._find(self._connection, addresses)
+        found = {
+            address.row_ids[0]: row for address, row in zip(addresses, stored, strict=True) if row is not None
+        }
         decided = plan.make(batch, found, self._revision, milliseconds())
         self._revision = decided.last_revision
-        for change in decided.changes:
-            self._store(change)
+        self._store(decided.changes)
         return decided.outcomes
 
-    def _store(self, change: plan.Change) -> None:
-        address, row = change.address, change.row
-        for row_id in address.row_ids if row is None else address.row_ids[1:]:
-            self._connection.execute(DELETE, (row_id,))
+    def _store(self, changes: Sequence[plan.Change]) -> None:
+        """Make all changes. Each is about another key, so about other rows: their order does not matter."""
+        removed: list[bytes] = []
+        stored: list[tuple[bytes, int, int, int | None, bytes]] = []
+        for change in changes:
+            address, row = change.address, change.row
+            if row is None:
+                removed += address.row_ids
+            else:
+                removed += address.row_ids[1:]
+                stored.append((row.row_id, address.database, row.revision, row.expires_at, row.blob))
+        for some in _powers_of_two(removed):
+            self._connection.execute(DELETE.format(rows=_places(len(some), "?")), some)
         if self._has_legacy:
-            self._connection.execute(legacy.SQLITE_DELETE, (address.database, address.legacy_key))
-        if row is not None:
-            values = (row.row_id, address.database, row.revision, row.expires_at, row.blob)
-            self._connection.execute(UPSERT, values)
+            keys = [(change.address.database, change.address.legacy_key) for change in changes]
+            self._connection.executemany(legacy.SQLITE_DELETE, keys)
+        for rows in _powers_of_two(stored):
+            statement = UPSERT.format(rows=_places(len(rows), "(?, ?, ?, ?, ?)"))
+            self._connection.execute(statement, list(chain.from_iterable(rows)))
 
     def _snapshot(self, look_up: Callable[[], Result]) -> Result:
         """Look up in one snapshot: a row that is being moved is seen in its old place or in its new one."""
+        self._refuse_if_broken()
 
         def inside() -> Result:
             self._reader.execute("BEGIN")
@@ -361,8 +443,10 @@ class SQLiteStore(Store):
         try:
             return work()
         except sqlite3.Error as error:
-            self._failed(f"cannot read: {error}")
-            raise StoreUnavailableError(f"cannot read: {error}") from error
+            self._judge(error)
+            reason = f"cannot read: {error}"
+            self._failed(f"{reason}; this process must be restarted" if self.fatal else reason)
+            raise StoreUnavailableError(reason) from error
 
     def _check_target(self, only_empty: bool) -> None:
         """See whether an import may begin or go on; nobody else writes until this thread does."""
@@ -372,24 +456,44 @@ class SQLiteStore(Store):
             )
         )
 
-    def _count(self) -> dict[int, int]:
-        def count() -> dict[int, int]:
-            counts = dict(self._reader.execute(COUNT, (milliseconds(),)).fetchall())
-            if self._has_legacy:
-                for database, keys in self._reader.execute(legacy.COUNT):
-                    counts[database] = counts.get(database, 0) + keys
-            return counts
+    def _count(self) -> Counts:
+        now = milliseconds()
+        counts = dict(self._reader.execute(COUNT, (now,)).fetchall())
+        peppers = dict.fromkeys(schema.peppers(self._meta(self._reader)), 0)
+        if len(peppers) == 1:
+            # The usual case, in which no value has to be looked at.
+            peppers = dict.fromkeys(peppers, sum(counts.values()))
+        else:
+            of_peppers = self._reader.execute(COUNT_PEPPERS, (now,))
+            peppers.update((number[0], keys) for number, keys in of_peppers if number)
+        if self._has_legacy:
+            for database, keys in self._reader.execute(legacy.COUNT):
+                counts[database] = counts.get(database, 0) + keys
+        return Counts(counts, peppers)
 
-        return self._snapshot(count)
+    def _ask(self) -> None:
+        """Whether the database can be read, and is ours."""
+        self._check_files()
+        self._reader.execute("SELECT count(*) FROM dumbkv_meta").fetchone()
 
-    def _find(self, connection: sqlite3.Connection, address: Address | None) -> Found | None:
-        if address is None:
-            connection.execute("SELECT count(*) FROM dumbkv_meta").fetchone()
-            return None
+    def _find(self, connection: sqlite3.Connection, addresses: Sequence[Address]) -> list[Found | None]:
+        """For each key its row under the newest pepper that has it, else its token, else None."""
+        rows: dict[bytes, Row] = {}
+        for row_ids in _powers_of_two([row_id for address in addresses for row_id in address.row_ids]):
+            cursor = connection.execute(SELECT.format(rows=_places(len(row_ids), "?")), row_ids)
+            # SQLite keeps any type in any column: what is no blob is no value of ours.
+            rows |= {
+                found: Row(found, revision, expires_at, blob if isinstance(blob, bytes) else b"")
+                for found, revision, expires_at, blob in cursor.fetchall()
+            }
+        return [self._choose(connection, address, rows) for address in addresses]
+
+    def _choose(
+        self, connection: sqlite3.Connection, address: Address, rows: Mapping[bytes, Row]
+    ) -> Found | None:
         for row_id in address.row_ids:
-            values = connection.execute(SELECT, (row_id,)).fetchone()
-            if values is not None:
-                return Row(*values)
+            if row_id in rows:
+                return rows[row_id]
         if self._has_legacy:
             parameters = (address.database, address.legacy_key)
             values = connection.execute(legacy.SQLITE_SELECT, parameters).fetchone()
@@ -398,8 +502,19 @@ class SQLiteStore(Store):
         return None
 
 
-def _meta(connection: sqlite3.Connection) -> dict[str, bytes]:
-    return {name: bytes(value) for name, value in connection.execute("SELECT * FROM dumbkv_meta")}
+def _powers_of_two(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """All items, in parts of as many as ROWS_AT_ONCE or a smaller power of two."""
+    start, size = 0, ROWS_AT_ONCE
+    while start < len(items):
+        while size > len(items) - start:
+            size //= 2
+        yield items[start : start + size]
+        start += size
+
+
+@cache
+def _places(count: int, place: str) -> str:
+    return ", ".join([place] * count)
 
 
 def _flush_directory(directory: Path) -> None:

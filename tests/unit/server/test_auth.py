@@ -1,5 +1,6 @@
 """Tokens: how the file is read, who may do what, and how a changed file is followed."""
 
+import asyncio
 import logging
 import os
 from hashlib import sha256
@@ -7,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dumbkv_server import auth
+from dumbkv_server import files
 from dumbkv_server.auth import (
     Authenticator,
+    Brake,
     ForbiddenError,
     TokenFileError,
+    TooManyFailuresError,
     UnauthenticatedError,
     parse_tokens,
 )
@@ -90,7 +93,7 @@ def test_a_file_without_a_token_is_refused() -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the file with each request, so that no test waits."""
-    monkeypatch.setattr(auth, "SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(files, "SECONDS_BETWEEN_LOOKS", 0.0)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -134,3 +137,41 @@ def test_a_file_that_became_wrong_or_went_away_changes_nothing_and_is_logged(
     authenticator.require(b"Bearer t", "read")
     assert caplog.text.count("is not used") == 2
     assert "secret" not in caplog.text
+
+
+def test_answers_to_unknown_tokens_take_turns_and_few_wait() -> None:
+    brake = Brake(interval=2.0, waiting=3)
+    assert [brake.delay(100.0) for _ in range(4)] == [0.0, 2.0, 4.0, 6.0]
+    for _ in range(3):
+        with pytest.raises(TooManyFailuresError) as caught:
+            brake.delay(100.5)
+        # Who is told to come back takes no turn from others.
+        assert caught.value.seconds == 2
+    assert brake.delay(102.0) == 6.0
+    # After a while of quiet nobody waits.
+    assert brake.delay(1000.0) == 0.0
+
+
+async def test_only_an_unknown_token_is_slowed_and_each_refusal_is_counted() -> None:
+    counted: list[str] = []
+    brake = Brake(interval=3600.0, waiting=1)
+    authenticator = Authenticator.create(FILE, None, brake=brake, on_failure=counted.append)
+
+    async def refused(header: bytes | None) -> None:
+        with pytest.raises(UnauthenticatedError) as caught:
+            authenticator.require(header, "read")
+        await authenticator.refuse(caught.value)
+
+    await refused(b"Bearer unknown")
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(refused(b"Bearer unknown"))
+        await asyncio.sleep(0)
+        assert counted == ["unknown"] * 2
+        with pytest.raises(TooManyFailuresError):
+            await refused(b"Bearer unknown")
+        await refused(None)
+        await refused(b"Basic r")
+        authenticator.require(b"Bearer r", "read")
+        assert not waiting.done()
+        waiting.cancel()
+    assert counted == ["unknown"] * 3 + ["missing", "malformed"]

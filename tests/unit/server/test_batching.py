@@ -7,19 +7,18 @@ from dumbkv_server.store.batching import Batcher
 
 
 async def test_the_length_of_the_queue_is_told_while_a_batch_is_handled() -> None:
-    lengths: list[float] = []
     go = asyncio.Event()
 
     async def handle(batch: Sequence[int]) -> Sequence[int]:
         await go.wait()
         return batch
 
-    batcher: Batcher[int, int] = Batcher(handle, on_length=lengths.append)
+    batcher: Batcher[int, int] = Batcher(handle)
     first = batcher.submit(1)
     await asyncio.sleep(0)
     waiting = [batcher.submit(number) for number in (2, 3, 4)]
-    assert lengths[-1] == 3
+    assert batcher.waiting() == 3
     go.set()
     assert await asyncio.gather(first, *waiting) == [1, 2, 3, 4]
     await batcher.close()
-    assert lengths[-1] == 0
+    assert batcher.waiting() == 0

@@ -1,9 +1,12 @@
 """The encryption is the documented one, and whatever is altered is noticed."""
 
+import base64
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -34,6 +37,30 @@ def test_the_committed_vectors_hold(vector: dict[str, str]) -> None:
     sealed = locator.seal(vector["value"].encode(), bytes.fromhex(vector["nonce"]))
     assert sealed.hex() == vector["blob"]
     assert locator.open(sealed) == vector["value"].encode()
+
+
+@pytest.mark.parametrize("vector", VECTORS["version 1"])
+def test_the_committed_vectors_are_what_others_compute(vector: dict[str, str]) -> None:
+    """With the library's own HKDF and AES-GCM, and none of the server's code."""
+    pepper, number = bytes.fromhex(vector["pepper"]), int(vector["pepper number"])
+    row_id, value_key = (
+        HKDF(SHA256(), 32, pepper, info + int(vector["database"]).to_bytes(4, "big")).derive(
+            vector["key"].encode()
+        )
+        for info in (b"dumbkv/v1/row-id", b"dumbkv/v1/value-key")
+    )
+    assert (row_id.hex(), value_key.hex()) == (vector["row id"], vector["value key"])
+    nonce, header = bytes.fromhex(vector["nonce"]), bytes((1, number))
+    sealed = AESGCM(value_key).encrypt(nonce, vector["value"].encode(), header + row_id)
+    assert (header + nonce + sealed).hex() == vector["blob"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["original"])
+def test_the_vectors_of_the_original_are_what_its_code_computes(vector: dict[str, str]) -> None:
+    """The row key as the original makes it, and its library for the value."""
+    row_key = base64.urlsafe_b64encode(hashlib.sha256(vector["key"].encode()).hexdigest()[:32].encode())
+    assert row_key.decode() == vector["row key"]
+    assert Fernet(row_key).decrypt(vector["token"]).decode() == vector["value"]
 
 
 @pytest.mark.parametrize("vector", VECTORS["original"])
