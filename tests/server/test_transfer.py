@@ -287,6 +287,25 @@ def test_rows_under_other_peppers_are_refused(database: Environment, tmp_path: P
         assert "several peppers" in done.stderr
 
 
+def test_the_pepper_of_an_imported_row_cannot_be_left_out_after_it(
+    database: Environment, tmp_path: Path
+) -> None:
+    file = tmp_path / "export"
+    newer = f"2 {'cd' * 32}"
+    with serving(tmp_path, "source") as source, source.client() as client:
+        put(client, 0, "old", "v")
+        export(source, file)
+    with serving(tmp_path, "both", database, DUMBKV_PEPPER=f"{newer}\n{PEPPER}") as target:
+        assert imported(target, file) == (1, 0, 0)
+        target.stop()
+    settings = {**database, "DUMBKV_PEPPER": newer}
+    with (
+        pytest.raises(server.StartError, match="under pepper 1"),
+        server.running(tmp_path / "newer.log", settings),
+    ):
+        pytest.fail("it serves")
+
+
 def test_keys_that_are_there_are_refused_kept_or_replaced(database: Environment, tmp_path: Path) -> None:
     file = tmp_path / "export"
     with serving(tmp_path, "source") as source, source.client() as client:
