@@ -78,8 +78,8 @@ def create(settings: Settings) -> Application:
         redirect_slashes=False,
     )
     app.state.lifecycle = lifecycle
-    app.router.routes.extend(routes.route(path, each, each.methods) for path, each in endpoints.items())
-    app.router.routes.append(routes.route("/export", export, ["GET"]))
+    app.router.routes.extend(routes.route(*each) for each in endpoints.items())
+    app.router.routes.append(routes.route("/export", export))
     probes.add(app, store, lifecycle, metrics)
     documents.add(app, settings)
 

@@ -198,6 +198,33 @@ def test_rows_of_the_original_are_in_batches_counts_and_drops(database: Environm
     assert execute(database, "SELECT count(*) FROM kv")[0][0] == 0
 
 
+def test_rows_of_the_original_are_in_no_export_and_that_is_told(
+    database: Environment, tmp_path: Path
+) -> None:
+    execute(database, LEGACY_TABLE)
+    row_key = legacy_row_key("old")
+    token = Fernet(row_key).encrypt(b"v").decode()
+    execute(database, "INSERT INTO kv VALUES (?, ?, ?)", (0, row_key, token))
+    file = tmp_path / "export"
+    with server.running(tmp_path / "log", database) as process, process.client() as client:
+        put(client, "new", "v")
+        at = {"DUMBKV_URL": process.url}
+        refused = dumbkv("export", str(file), **at)
+        assert refused.returncode == 1
+        assert "1 rows of the original DumbKV" in refused.stderr
+        assert not file.exists()
+        without = dumbkv("export", str(file), "--without-legacy", **at)
+        assert without.returncode == 0
+        assert "1 rows of the original DumbKV are not among them" in without.stderr
+        assert row_key not in file.read_text()
+        over = dumbkv("import", str(file), "--existing", "keep", **at)
+        assert over.returncode == 1
+        assert "1 rows of the original DumbKV" in over.stderr
+        # Once it has been read it is a row like any other.
+        assert get(client, "old")[0] == "v"
+        assert dumbkv("export", str(file), **at).stderr.startswith("exported 2 rows")
+
+
 def test_an_altered_row_of_the_original_is_an_error(database: Environment, tmp_path: Path) -> None:
     execute(database, LEGACY_TABLE)
     execute(database, "INSERT INTO kv VALUES (?, ?, ?)", (0, legacy_row_key("k"), "not a token"))
@@ -260,30 +287,3 @@ def test_what_a_database_of_the_original_and_ours_hold_together_is_one_store(
         process.stop()
     assert execute(database, "SELECT count(*) FROM kv")[0][0] == 0
     assert execute(database, "SELECT count(*) FROM dumbkv_rows")[0][0] == 0
-
-
-def test_rows_of_the_original_are_in_no_export_and_that_is_told(
-    database: Environment, tmp_path: Path
-) -> None:
-    execute(database, LEGACY_TABLE)
-    row_key = legacy_row_key("old")
-    token = Fernet(row_key).encrypt(b"v").decode()
-    execute(database, "INSERT INTO kv VALUES (?, ?, ?)", (0, row_key, token))
-    file = tmp_path / "export"
-    with server.running(tmp_path / "log", database) as process, process.client() as client:
-        put(client, "new", "v")
-        at = {"DUMBKV_URL": process.url}
-        refused = dumbkv("export", str(file), **at)
-        assert refused.returncode == 1
-        assert "1 rows of the original DumbKV" in refused.stderr
-        assert not file.exists()
-        without = dumbkv("export", str(file), "--without-legacy", **at)
-        assert without.returncode == 0
-        assert "1 rows of the original DumbKV are not among them" in without.stderr
-        assert row_key not in file.read_text()
-        over = dumbkv("import", str(file), "--existing", "keep", **at)
-        assert over.returncode == 1
-        assert "1 rows of the original DumbKV" in over.stderr
-        # Once it has been read it is a row like any other.
-        assert get(client, "old")[0] == "v"
-        assert dumbkv("export", str(file), **at).stderr.startswith("exported 2 rows")

@@ -1,6 +1,7 @@
 """A store that is exported and imported: what of it arrives, and what must not."""
 
 import json
+import socket
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,14 @@ def serving(folder: Path, name: str, settings: Mapping[str, str] = {}, **more: s
     location = {"DATABASE_LOCATION": str(folder / f"{name}.db"), "DUMBKV_PEPPER": PEPPER}
     with server.running(folder / f"{name}.log", {**location, **settings, **more}) as process:
         yield process
+
+
+def narrow(process: Process) -> httpx.Client:
+    """A client on whose behalf the kernel takes little: what it does not read, the server keeps."""
+    options = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)]
+    return httpx.Client(
+        base_url=process.url, transport=httpx.HTTPTransport(socket_options=options), timeout=60
+    )
 
 
 def put(client: httpx.Client, database: int, key: str, value: str, ttl: float | None = None) -> int:
@@ -105,7 +114,7 @@ def large(database: Environment, tmp_path: Path) -> Iterator[Process]:
 
 def test_an_export_is_one_moment_whatever_is_written_meanwhile(large: Process, tmp_path: Path) -> None:
     file = tmp_path / "export"
-    with large.client() as reader, large.client() as writer:
+    with narrow(large) as reader, large.client() as writer:
         with reader.stream("GET", "/export") as response, file.open("wb") as target:
             chunks = response.iter_bytes()
             target.write(next(chunks))
@@ -143,7 +152,7 @@ def test_neither_side_has_the_store_in_memory(large: Process, tmp_path: Path) ->
 
 
 def test_there_is_one_export_at_a_time_and_a_client_that_leaves_ends_its_own(large: Process) -> None:
-    with large.client() as client:
+    with narrow(large) as client:
         with client.stream("GET", "/export") as response:
             chunks = response.iter_bytes()
             next(chunks)
@@ -164,7 +173,7 @@ def test_a_client_that_takes_nothing_does_not_keep_an_export(
     large.stop()
     with (
         serving(tmp_path, "strict", database, **settings) as process,
-        process.client() as client,
+        narrow(process) as client,
         client.stream("GET", "/export") as response,
     ):
         chunks = response.iter_bytes()
@@ -191,7 +200,7 @@ def test_an_export_ends_where_more_is_written_than_can_be_set_aside(tmp_path: Pa
     with serving(tmp_path, "busy") as process, process.client() as client:
         for number in range(100):
             put(client, number, "k", "v" * MEBIBYTE)
-        with client.stream("GET", "/export") as response:
+        with narrow(process) as reader, reader.stream("GET", "/export") as response:
             chunks = response.iter_bytes()
             next(chunks)
             with process.client() as writer:
@@ -276,6 +285,25 @@ def test_rows_under_other_peppers_are_refused(database: Environment, tmp_path: P
         done = dumbkv("import", str(file), "--existing", "keep", DUMBKV_URL=target.url)
         assert done.returncode == 1
         assert "several peppers" in done.stderr
+
+
+def test_the_pepper_of_an_imported_row_cannot_be_left_out_after_it(
+    database: Environment, tmp_path: Path
+) -> None:
+    file = tmp_path / "export"
+    newer = f"2 {'cd' * 32}"
+    with serving(tmp_path, "source") as source, source.client() as client:
+        put(client, 0, "old", "v")
+        export(source, file)
+    with serving(tmp_path, "both", database, DUMBKV_PEPPER=f"{newer}\n{PEPPER}") as target:
+        assert imported(target, file) == (1, 0, 0)
+        target.stop()
+    settings = {**database, "DUMBKV_PEPPER": newer}
+    with (
+        pytest.raises(server.StartError, match="under pepper 1"),
+        server.running(tmp_path / "newer.log", settings),
+    ):
+        pytest.fail("it serves")
 
 
 def test_keys_that_are_there_are_refused_kept_or_replaced(database: Environment, tmp_path: Path) -> None:

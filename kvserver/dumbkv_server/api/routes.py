@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from dumbkv_server.auth import Authenticator, ForbiddenError, TooManyFailuresError, UnauthenticatedError
 from dumbkv_server.limits import ENVELOPE_BYTES, JSON_EXPANSION, Body, ClientGoneError, Limits
@@ -103,15 +103,19 @@ class Endpoint:
             return too_many
         return error
 
+    async def let_in(self, scope: Scope) -> Admitted:
+        """Look at the header of a request that comes as ASGI; an error is a problem."""
+        try:
+            return self.admit(scope["method"], scope["headers"])
+        except UnauthenticatedError as error:
+            raise await self.in_turn(error) from None
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request of a server that passes it on as ASGI."""
         await or_problem(lambda observed: self._serve(scope, receive, observed), send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            admitted = self.admit(scope["method"], scope["headers"])
-        except UnauthenticatedError as error:
-            raise await self.in_turn(error) from None
+        admitted = await self.let_in(scope)
         try:
             await admitted.body.read(receive)
             answer = await answer_to(admitted, scope.get("path_params", NO_PARAMETERS))
@@ -232,9 +236,9 @@ def endpoints(vault: Vault, authenticator: Authenticator, limits: Limits) -> dic
     return {path: Endpoint(of_path, authenticator, limits) for path, of_path in paths.items()}
 
 
-def route(path: str, endpoint: ASGIApp, methods: Collection[str]) -> Route:
+def route(path: str, endpoint: Endpoint) -> Route:
     """The router's way to an endpoint."""
-    result = Route(path, endpoint, methods=list(methods), include_in_schema=False)
+    result = Route(path, endpoint, methods=list(endpoint.methods), include_in_schema=False)
     # Starlette adds HEAD to each GET.
     (result.methods or set()).discard("HEAD")
     return result

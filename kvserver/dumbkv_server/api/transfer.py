@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from dumbkv_server.auth import Authenticator, UnauthenticatedError
+from dumbkv_server.auth import Authenticator
 from dumbkv_server.crypto import FORMAT, HEADER_BYTES, TAG_BYTES
 from dumbkv_server.lifecycle import Lifecycle
 from dumbkv_server.limits import Limits, TooLargeError
@@ -21,7 +21,7 @@ from dumbkv_server.vault import Vault
 
 from .problems import RETRY, ProblemError, problem_of
 from .responses import NO_STORE
-from .routes import Call, Endpoint, Incoming, decode, or_problem
+from .routes import Call, Endpoint, Incoming, decode
 from .transfer_types import (
     MEDIA_TYPE,
     ExportedRow,
@@ -49,7 +49,7 @@ TIMEOUT = ProblemError(503, "export-timeout", "The export took longer than DUMBK
 HEADERS = [(b"content-type", MEDIA_TYPE.encode()), NO_STORE]
 
 
-class Export:
+class Export(Endpoint):
     """GET /export: the store at one moment, line by line, as fast as the client takes it. One at a time."""
 
     def __init__(
@@ -60,26 +60,20 @@ class Export:
         lifecycle: Lifecycle,
         seconds: float,
     ) -> None:
+        super().__init__({"GET": Call(_not_at_once, ADMIN, 0)}, authenticator, limits)
         self._store = store
-        self._authenticator = authenticator
-        self._limits = limits
         self._lifecycle = lifecycle
         self._seconds = seconds
         self._running = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Once it has begun, a failure is the last line in the place of the end."""
-        await or_problem(lambda observed: self._serve(scope, receive, observed), send)
-
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
+        """Answer one request. Once it has begun, a failure is the last line in the place of the end."""
+        admitted = await self.let_in(scope)
         try:
-            self._authenticator.require(headers.get(b"authorization"), "admin")
-        except UnauthenticatedError as error:
-            await self._authenticator.refuse(error)
-            raise
+            await admitted.body.read(receive)
+        finally:
+            admitted.body.release()
         leave_out_legacy = _leave_out_legacy(scope["query_string"])
-        await self._limits.body(headers.get(b"content-length"), 0).read(receive)
         if self._running:
             raise RUNNING
         self._running = True
@@ -91,28 +85,29 @@ class Export:
             gone.cancel()
 
     async def _answer(self, send: Send, gone: "asyncio.Task[None]", leave_out_legacy: bool) -> None:
-        part = b""
+        sent = b""
         try:
             async with asyncio.timeout(self._seconds), self._store.snapshot(self._seconds) as snapshot:
                 if snapshot.legacy_rows and not leave_out_legacy:
                     raise LegacyRowsError(snapshot.legacy_rows)
                 async for lines in _lines(snapshot):
-                    if not part:
+                    if not sent:
                         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
                     for start in range(0, len(lines), SENT_AT_ONCE):
                         part = lines[start : start + SENT_AT_ONCE]
                         await send({"type": "http.response.body", "body": part, "more_body": True})
+                        sent = part
                     if gone.done():
                         return
                     if self._lifecycle.draining:
                         raise ClosingError
         except Exception as error:
             problem = TIMEOUT if isinstance(error, TimeoutError) else problem_of(error)
-            if not part:
+            if not sent:
                 raise problem from error
             log.warning("an export failed: %s", problem.code)
             # It may come in the middle of a line.
-            line = b"" if part.endswith(b"\n") else b"\n"
+            line = b"" if sent.endswith(b"\n") else b"\n"
             await send({"type": "http.response.body", "body": line + problem.body() + b"\n"})
         else:
             await send({"type": "http.response.body", "body": b""})
@@ -164,6 +159,10 @@ def endpoints(into: Import, authenticator: Authenticator, limits: Limits) -> dic
         path: Endpoint({"POST": call}, authenticator, limits)
         for path, call in (("/import/start", start), ("/import", rows))
     }
+
+
+async def _not_at_once(_: Incoming) -> bytes:
+    raise AssertionError("an export is sent in parts, by `Export` itself")
 
 
 async def _lines(snapshot: Snapshot) -> AsyncIterator[bytes]:

@@ -104,7 +104,7 @@ class Api:
                 f"no server answers at {self.url} ({error}); give another with --url or DUMBKV_URL"
             ) from None
         except httpx.TimeoutException:
-            raise CommandError(f"{self.url} did not answer in time; a write may have been done") from None
+            raise CommandError(f"{self.url} did not answer in time; a write may be done") from None
         except (httpx.LocalProtocolError, UnicodeEncodeError):
             # The text of the error would show the token.
             raise CommandError("the token has characters that no token has: look at its file") from None

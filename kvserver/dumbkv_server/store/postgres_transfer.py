@@ -22,6 +22,7 @@ WRITE = """INSERT INTO dumbkv_rows (row_id, database, revision, expires_at, blob
     ON CONFLICT (row_id) DO UPDATE SET
     revision = excluded.revision, expires_at = excluded.expires_at, blob = excluded.blob
     WHERE %s OR dumbkv_rows.expires_at <= %s"""
+RECORD = "INSERT INTO dumbkv_meta (name, value) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING"
 Connection = AsyncConnection[tuple[Any, ...]]
 
 

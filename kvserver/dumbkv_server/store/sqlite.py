@@ -146,10 +146,12 @@ class SQLiteStore(Store):
 
     async def admit(self, fingerprints: Mapping[int, bytes]) -> None:
         """Use these peppers from now on; StoreStartError where the database needs others."""
-        await self._in(
-            self._write_thread,
-            lambda: self._transaction(lambda: sqlite_rows.settle(self._connection, fingerprints)),
-        )
+
+        def work() -> None:
+            self._transaction(lambda: sqlite_rows.settle(self._connection, fingerprints))
+            self._fingerprints = fingerprints
+
+        await self._in(self._write_thread, work)
 
     async def counts(self) -> Counts:
         """How many keys there are; what expired does not count."""
@@ -205,12 +207,17 @@ class SQLiteStore(Store):
         now = milliseconds()
         alive, expired = transfer.select(records, now)
 
+        def store() -> int:
+            # A pepper is recorded no later than the first row that is under it.
+            for number in transfer.peppers(alive) & self._fingerprints.keys():
+                name = f"{schema.PEPPER_PREFIX}{number}"
+                self._connection.execute(sqlite_rows.SET_META, (name, self._fingerprints[number]))
+            return sqlite_transfer.write(self._connection, alive, replace=replace, now=now)
+
         def write() -> int:
             self._check_target(only_empty=False)
             transfer.check_reserved(alive, self._revision)
-            return self._transaction(
-                lambda: sqlite_transfer.write(self._connection, alive, replace=replace, now=now)
-            )
+            return self._transaction(store)
 
         stored = await self._in(self._write_thread, write)
         return transfer.Imported(stored, len(records) - stored - expired, expired)

@@ -83,6 +83,11 @@ def select(records: Sequence[Record], now: int) -> tuple[list[Record], int]:
     return list({record.row_id: record for record in alive}.values()), len(records) - len(alive)
 
 
+def peppers(records: Sequence[Record]) -> set[int]:
+    """The numbers of the peppers that these rows are under."""
+    return {record.blob[1] for record in records}
+
+
 def check_reserved(records: Sequence[Record], last_revision: int) -> None:
     """NotReservedError where a record has a revision that the store has not given or reserved."""
     if max((record.revision for record in records), default=0) > last_revision:

@@ -34,9 +34,8 @@ def fill(connection: sqlite3.Connection, numbers: list[int]) -> dict[bytes, int]
 
 
 def put(connection: sqlite3.Connection, number: int, revision: int, size: int = 30) -> None:
-    connection.execute(
-        sqlite_rows.UPSERT.format(rows="(?, ?, ?, ?, ?)"), (bytes([number]), 0, revision, None, bytes(size))
-    )
+    record = Record(bytes([number]), 0, revision, None, bytes(size))
+    sqlite_transfer.write(connection, [record], replace=True, now=0)
 
 
 def rest(tables: Tables) -> list[Record]:
@@ -61,7 +60,7 @@ def test_pages_are_of_one_moment(numbers: list[int], steps: list[tuple[str, int]
                 continue
             connection.execute("BEGIN")
             if step == "delete":
-                connection.execute(sqlite_rows.DELETE.format(rows="?"), (bytes([number]),))
+                connection.execute("DELETE FROM dumbkv_rows WHERE row_id = ?", (bytes([number]),))
             else:
                 put(connection, number, revision)
             connection.execute("ROLLBACK" if step == "roll back" else "COMMIT")
