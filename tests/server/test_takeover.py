@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tests.support import server
 from tests.support.eventually import eventually
 from tests.support.server import Environment
 
+OWNER = b"process 7 on host\n0123456789abcdef\n"
 SAID = "this process takes over as soon as that one has ended"
 
 
@@ -152,7 +153,7 @@ def test_sigterm_ends_one_that_waits_at_once_and_takes_nothing(
     [
         b"",
         b"process 7 on ",
-        b"process 7 on host\nINFO: a line of the log",
+        b"process 7 on host\nINFO: a line of the log\n",
         b"\xff\xfe",
         b"process 7 on " + b"h" * 100_000,
     ],
@@ -179,7 +180,7 @@ def test_a_file_that_turns_out_to_be_no_database_asks_for_a_restart(
         process.stop()
     with ExitStack() as stack:
         owner = stack.enter_context(ExitStack())
-        owner.enter_context(owned(environment, b"process 7 on host\n"))
+        owner.enter_context(owned(environment, OWNER))
         Path(environment["DATABASE_LOCATION"]).write_bytes(os.urandom(8192))
         process = stack.enter_context(server.running(tmp_path / "waiting", environment))
         client = stack.enter_context(process.client())
@@ -190,3 +191,47 @@ def test_a_file_that_turns_out_to_be_no_database_asks_for_a_restart(
         assert environment["DATABASE_LOCATION"] not in client.get("/readyz").text
         assert client.post("/kv", json={"key": "k"}).status_code == 503
         assert process.stop() == 0
+
+
+def forget(lock: Path) -> None:
+    lock.unlink()
+
+
+def take(lock: Path) -> None:
+    """Writes what another machine would, to which a network file system gave the lock."""
+    lock.write_bytes(OWNER)
+
+
+def write(client: httpx.Client) -> None:
+    with pytest.raises(httpx.TransportError):
+        client.put("/kv", json={"key": "k", "value": "of one that lost the file"})
+
+
+def ask(client: httpx.Client) -> None:
+    with pytest.raises(httpx.TransportError):
+        client.get("/readyz")
+
+
+@pytest.mark.parametrize("lose", [forget, take])
+@pytest.mark.parametrize("act", [write, ask, None])
+def test_one_that_lost_its_file_ends_before_it_writes_again(
+    environment: Environment,
+    tmp_path: Path,
+    lose: Callable[[Path], None],
+    act: Callable[[httpx.Client], None] | None,
+) -> None:
+    database = Path(environment["DATABASE_LOCATION"])
+    files = [database, database.with_name(database.name + "-wal")]
+    with server.running(tmp_path / "log", environment) as process, process.client() as client:
+        client.put("/kv", json={"key": "k", "value": "v"})
+        lose(database.with_name(database.name + ".lock"))
+        before = [path.read_bytes() for path in files]
+        if act is None:
+            process.popen.send_signal(signal.SIGTERM)
+        else:
+            act(client)
+        assert process.popen.wait(60) == 1
+        assert [path.read_bytes() for path in files] == before
+        assert "another process took " in process.log()
+    with server.running(tmp_path / "next", environment) as process, process.client() as client:
+        assert client.post("/kv", json={"key": "k"}).json()["value"] == "v"

@@ -2,19 +2,22 @@
 
 The lock is a file of its own, because closing the database file a second time inside one process would drop
 SQLite's own POSIX locks. The kernel lets go of it however the process ends, also after kill -9, and over NFS
-once the server gives up on a client that is gone.
+once the server gives up on a client that is gone. Such a client may come back and not know that it lost the
+lock: so the file says whose it is, and the owner looks whether it still is.
 """
 
 import fcntl
 import os
 import re
+import secrets
 import socket
 from pathlib import Path
 
 from . import StoreStartError
 
 # Who may write to the volume may write anything there, and it would go to all who ask for health.
-OWNER = re.compile(rb"process [0-9]{1,10} on [A-Za-z0-9._-]{1,253}")
+OWNER = re.compile(rb"(process [0-9]{1,10} on [A-Za-z0-9._-]{1,253})\n[0-9a-f]{16}\n")
+MOST_BYTES = 400
 
 
 class OwnedError(StoreStartError):
@@ -32,7 +35,9 @@ class Ownership:
     """Holds `<database>.lock` from creation to `release`; OwnedError where another process does."""
 
     def __init__(self, database: Path) -> None:
-        path = database.with_name(database.name + ".lock")
+        self._path = path = database.with_name(database.name + ".lock")
+        # Containers have the same few process ids, and a restarted one its former host name.
+        self._content = f"process {os.getpid()} on {socket.gethostname()}\n{secrets.token_hex(8)}\n".encode()
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -40,13 +45,28 @@ class Ownership:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            owner = OWNER.fullmatch(os.pread(self._descriptor, 300, 0).removesuffix(b"\n"))
+            owner = OWNER.fullmatch(os.pread(self._descriptor, MOST_BYTES, 0))
             os.close(self._descriptor)
             if not isinstance(error, BlockingIOError):
                 raise StoreStartError(f"cannot lock {path}: {error.strerror}") from error
-            raise OwnedError(database, owner[0].decode() if owner else "another process") from error
+            raise OwnedError(database, owner[1].decode() if owner else "another process") from error
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        os.pwrite(self._descriptor, self._content, 0)
+        os.fsync(self._descriptor)
+
+    def holds(self) -> bool:
+        """Whether the database is still this process's; OSError where that cannot be seen.
+
+        The file is opened each time: that is when a network file system asks its server.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return os.pread(descriptor, MOST_BYTES, 0) == self._content
+        finally:
+            os.close(descriptor)
 
     def release(self) -> None:
         """Let another process have the database. The lock file stays: removing it would be a race."""

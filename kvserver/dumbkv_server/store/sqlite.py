@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -272,6 +273,8 @@ class SQLiteStore(Store):
         self._has_legacy = columns >= legacy.COLUMNS
 
     def _close(self) -> None:
+        with suppress(OSError):
+            self._confirm()
         for name in ("_reader", "_connection"):
             connection: sqlite3.Connection | None = self.__dict__.pop(name, None)
             if connection is not None:
@@ -296,9 +299,10 @@ class SQLiteStore(Store):
             result = work()
             # Also an empty batch writes: it is how readiness asks whether the disk takes anything.
             self._connection.execute(SET_META, ("revision", str(self._revision).encode()))
+            self._confirm()
             committing = True
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._undo(error)
             reason = f"cannot write: {error}"
             self._failed(f"{reason}; this process must be restarted" if self._fatal else reason)
@@ -306,7 +310,17 @@ class SQLiteStore(Store):
         self._works()
         return result
 
-    def _undo(self, error: sqlite3.Error) -> None:
+    def _confirm(self) -> None:
+        """End this process at once where the file is another one's now; OSError where that cannot be seen.
+
+        That happens when a machine comes back that a network file system has given up, or when somebody
+        removed the lock. Nothing may be tidied up: closing the connection would write too.
+        """
+        if self._ownership is not None and not self._ownership.holds():
+            log.critical("another process took %s: this one ends before it writes again", self._location)
+            os._exit(1)
+
+    def _undo(self, error: Exception) -> None:
         """Roll back, and see whether this process can go on. A batch's revisions are not used again."""
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         self._fatal = code in FATAL
@@ -347,7 +361,7 @@ class SQLiteStore(Store):
                 return look_up()
             finally:
                 self._reader.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._failed(f"cannot read: {error}")
             raise StoreUnavailableError(f"cannot read: {error}") from error
 
@@ -363,6 +377,7 @@ class SQLiteStore(Store):
 
     def _find(self, connection: sqlite3.Connection, address: Address | None) -> Found | None:
         if address is None:
+            self._confirm()
             connection.execute("SELECT count(*) FROM dumbkv_meta").fetchone()
             return None
         for row_id in address.row_ids:
