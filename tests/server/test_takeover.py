@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tests.support import server
 from tests.support.eventually import eventually
 from tests.support.server import Environment
 
+OWNER = b"process 7 on host\n0123456789abcdef\n"
 SAID = "this process takes over as soon as that one has ended"
 
 
@@ -152,7 +153,7 @@ def test_sigterm_ends_one_that_waits_at_once_and_takes_nothing(
     [
         b"",
         b"process 7 on ",
-        b"process 7 on host\nINFO: a line of the log",
+        b"process 7 on host\nINFO: a line of the log\n",
         b"\xff\xfe",
         b"process 7 on " + b"h" * 100_000,
     ],
@@ -171,22 +172,57 @@ def test_nothing_of_a_strange_lock_file_is_repeated(
         assert "a line of the log" not in process.log()
 
 
-def test_a_file_that_turns_out_to_be_no_database_asks_for_a_restart(
+def test_one_that_takes_over_a_file_that_is_no_database_ends(
     environment: Environment, tmp_path: Path
 ) -> None:
-    """The liveness probe restarts it then, and the start fails with the same line."""
     with server.running(tmp_path / "log", environment) as process, process.client() as client:
         process.stop()
     with ExitStack() as stack:
         owner = stack.enter_context(ExitStack())
-        owner.enter_context(owned(environment, b"process 7 on host\n"))
+        owner.enter_context(owned(environment, OWNER))
         Path(environment["DATABASE_LOCATION"]).write_bytes(os.urandom(8192))
         process = stack.enter_context(server.running(tmp_path / "waiting", environment))
         client = stack.enter_context(process.client())
         assert "process 7 on host has it" in client.get("/readyz").json()["reason"]
         owner.close()
-        eventually(lambda: client.get("/livez").status_code == 503, "it to ask for a restart")
+        assert process.popen.wait(60) == 1
         assert "cannot open the database" in process.log()
-        assert environment["DATABASE_LOCATION"] not in client.get("/readyz").text
-        assert client.post("/kv", json={"key": "k"}).status_code == 503
-        assert process.stop() == 0
+
+
+def take(lock: Path) -> None:
+    """Writes what another machine would, to which a network file system gave the lock."""
+    lock.write_bytes(OWNER)
+
+
+def write(client: httpx.Client) -> None:
+    with pytest.raises(httpx.TransportError):
+        client.put("/kv", json={"key": "k", "value": "of one that lost the file"})
+
+
+def ask(client: httpx.Client) -> None:
+    with pytest.raises(httpx.TransportError):
+        client.get("/readyz")
+
+
+@pytest.mark.parametrize("act", [write, ask, None])
+def test_one_that_lost_its_file_ends_before_it_writes_again(
+    environment: Environment,
+    tmp_path: Path,
+    act: Callable[[httpx.Client], None] | None,
+) -> None:
+    """A lock that was only removed is in test_disk_faults.py."""
+    database = Path(environment["DATABASE_LOCATION"])
+    files = [database, database.with_name(database.name + "-wal")]
+    with server.running(tmp_path / "log", environment) as process, process.client() as client:
+        client.put("/kv", json={"key": "k", "value": "v"})
+        take(database.with_name(database.name + ".lock"))
+        before = [path.read_bytes() for path in files]
+        if act is None:
+            process.popen.send_signal(signal.SIGTERM)
+        else:
+            act(client)
+        assert process.popen.wait(60) == 1
+        assert [path.read_bytes() for path in files] == before
+        assert "another process took " in process.log()
+    with server.running(tmp_path / "next", environment) as process, process.client() as client:
+        assert client.post("/kv", json={"key": "k"}).json()["value"] == "v"

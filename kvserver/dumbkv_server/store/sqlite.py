@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -280,13 +280,13 @@ class SQLiteStore(Store):
 
     def _open_file(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._ownership = Ownership(path)
+        local = is_local(path.parent)
+        self._ownership = Ownership(path, local=local)
         created = not path.exists()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         if created:
             _flush_directory(path.parent)
         self._connection = self._connect(str(path))
-        local = is_local(path.parent)
         if not local:
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         (mode,) = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -326,6 +326,8 @@ class SQLiteStore(Store):
         self._has_legacy = columns >= legacy.COLUMNS
 
     def _close(self) -> None:
+        with suppress(OSError):
+            self._confirm()
         for name in ("_reader", "_connection"):
             connection: sqlite3.Connection | None = self.__dict__.pop(name, None)
             if connection is not None:
@@ -343,9 +345,10 @@ class SQLiteStore(Store):
             result = work()
             # Also an empty batch writes: it is how readiness asks whether the disk takes anything.
             self._connection.execute(sqlite_rows.SET_META, ("revision", str(self._revision).encode()))
+            self._confirm()
             committing = True
             self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._undo(error)
             reason = f"cannot write: {error}"
             self._failed(f"{reason}; this process must be restarted" if self.fatal else reason)
@@ -365,7 +368,17 @@ class SQLiteStore(Store):
         if not self._opened:
             raise StoreOwnedError(self._failure or "the database was never opened")
 
-    def _undo(self, error: sqlite3.Error) -> None:
+    def _confirm(self) -> None:
+        """End this process at once where the file is another one's now; OSError where that cannot be seen.
+
+        That happens when a machine comes back that a network file system has given up, or when somebody
+        removed the lock. Nothing may be tidied up: closing the connection would write too.
+        """
+        if self._ownership is not None and not self._ownership.holds():
+            log.critical("another process took %s: this one ends before it writes again", self._location)
+            os._exit(1)
+
+    def _undo(self, error: Exception) -> None:
         """Roll back, and see whether this process can go on. A batch's revisions are not used again."""
         self._judge(error)
         if self._connection.in_transaction:
@@ -383,7 +396,7 @@ class SQLiteStore(Store):
             self._failed(f"{reason}; this process must be restarted")
             raise StoreUnavailableError(reason, unknown=unknown)
 
-    def _judge(self, error: sqlite3.Error) -> None:
+    def _judge(self, error: Exception) -> None:
         # What the Python module refuses by itself has no code.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
         if code & 0xFF in FATAL and code != sqlite3.SQLITE_IOERR_SHMSIZE:
@@ -420,7 +433,7 @@ class SQLiteStore(Store):
         self._refuse()
         try:
             return work()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._judge(error)
             reason = f"cannot read: {error}"
             self._failed(f"{reason}; this process must be restarted" if self.fatal else reason)
@@ -436,6 +449,7 @@ class SQLiteStore(Store):
 
     def _ask(self) -> None:
         """Whether the database can be read, and is ours."""
+        self._confirm()
         self._check_files()
         sqlite_rows.is_there(self._reader)
 
