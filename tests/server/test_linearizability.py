@@ -176,7 +176,10 @@ def test_the_judge_accepts_a_right_store() -> None:
 
 @pytest.mark.parametrize("mistake", ["reads a late copy", "forgets conditions", "loses writes"])
 def test_the_judge_refutes_a_broken_store(mistake: str) -> None:
-    assert not explains(concurrently(Broken(mistake).do, 1, 60, itertools.count()))
+    # A mistake may hide behind writes that meet it; hardly in ten histories.
+    assert any(
+        not explains(concurrently(Broken(mistake).do, seed, 60, itertools.count())) for seed in range(10)
+    )
 
 
 def test_the_judge_knows_that_an_unanswered_put_may_come_late_or_never() -> None:

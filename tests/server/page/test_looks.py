@@ -121,7 +121,7 @@ def test_both_schemes_and_reduced_motion_are_followed(browser: Browser, shared: 
     with chromium.visiting(browser) as visit:
         visit.page.goto(f"{shared.url}/")
         visit.page.evaluate("document.querySelector('#form').setAttribute('aria-busy', 'true')")
-        assert "turn" in visit.page.evaluate("document.getAnimations().map((one) => one.animationName)")
+        visit.page.wait_for_function("document.getAnimations().some((one) => one.animationName === 'turn')")
 
 
 def visiting(browser: Browser, scheme: str, width: int) -> AbstractContextManager[Visit]:
