@@ -6,7 +6,7 @@ from pathlib import Path
 from devcluster.console import note
 from devcluster.errors import ClusterError
 from devcluster.kubectl import Kubectl, KubectlError
-from devcluster.provider import Status
+from devcluster.status import Status
 
 
 class CurrentCluster:

@@ -12,7 +12,7 @@ from devcluster.current import node_states
 from devcluster.errors import ClusterError
 from devcluster.kubectl import Kubectl
 from devcluster.local.addons import storage_class
-from devcluster.provider import Status
+from devcluster.status import Status
 
 
 class KindCluster:

@@ -3,27 +3,15 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from devcluster.errors import ClusterError
 from devcluster.kubectl import Kubectl
+from devcluster.status import Status
 
 NAMES = ("auto", "current", "kind", "local")
 VARIABLE = "DUMBKV_CLUSTER"
-
-
-@dataclass(frozen=True)
-class Status:
-    """What a cluster is now."""
-
-    provider: str
-    name: str
-    running: bool
-    nodes: Mapping[str, bool] = field(default_factory=dict)
-    components: Mapping[str, str] = field(default_factory=dict)
 
 
 class Provider(Protocol):

@@ -28,7 +28,7 @@ from devcluster.local import (
 )
 from devcluster.local.addresses import MAXIMUM_NODES
 from devcluster.local.spec import Files, Spec, node_names
-from devcluster.provider import Status
+from devcluster.status import Status
 
 START_SECONDS = 90
 # A component that ended this often while the cluster starts will not get well by waiting.
