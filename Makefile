@@ -66,9 +66,13 @@ test-fast: setup packages ## what needs no cluster and little time, in under a m
 test-sqlite: setup packages ## unit tests, and the server on SQLite
 	$(PYTEST) $(IN_PARALLEL) tests/unit tests/server
 
+# What has SQLite in its name or no database in its way need not run twice.
+ON_SQLITE_ONLY := page test_command.py test_core.py test_disk_faults.py test_power_cut.py test_takeover.py
+
 .PHONY: test-postgres
 test-postgres: setup packages ## the server on a PostgreSQL that is started for it
-	$(RUN) python -m tests.support.postgres -- $(PYTEST) $(IN_PARALLEL) tests/server --database-location={uri}
+	$(RUN) python -m tests.support.postgres -- $(PYTEST) $(IN_PARALLEL) tests/server \
+	  $(addprefix --ignore=tests/server/,$(ON_SQLITE_ONLY)) --database-location={uri}
 
 .PHONY: cluster-parts
 cluster-parts: setup
