@@ -59,7 +59,7 @@ packages: setup
 	@$(RUN) python -m devcluster packages tests
 
 .PHONY: test-fast
-test-fast: setup packages ## what needs no cluster and little time, in under a minute
+test-fast: setup packages ## what needs no cluster and little time
 	$(PYTEST) $(IN_PARALLEL) -m "not slow" tests/unit tests/server
 
 .PHONY: test-sqlite

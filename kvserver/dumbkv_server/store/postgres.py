@@ -297,7 +297,7 @@ class PostgresStore(Store):
             await postgres_transfer.check_target(connection, has_legacy=self._has_legacy, only_empty=False)
             # A pepper is recorded no later than the first row that is under it.
             for number in transfer.peppers(alive) & self._fingerprints.keys():
-                name = f"{schema.PEPPER_PREFIX}{number}"
+                name = schema.name_of(number)
                 await connection.execute(postgres_transfer.RECORD, (name, self._fingerprints[number]))
             stored = await postgres_transfer.write(connection, alive, replace=replace, now=now)
         return transfer.Imported(stored, len(records) - stored - expired, expired)

@@ -210,7 +210,7 @@ class SQLiteStore(Store):
         def store() -> int:
             # A pepper is recorded no later than the first row that is under it.
             for number in transfer.peppers(alive) & self._fingerprints.keys():
-                name = f"{schema.PEPPER_PREFIX}{number}"
+                name = schema.name_of(number)
                 self._connection.execute(sqlite_rows.SET_META, (name, self._fingerprints[number]))
             return sqlite_transfer.write(self._connection, alive, replace=replace, now=now)
 
