@@ -26,6 +26,8 @@ from tests.support.eventually import eventually
 from tests.support.faults import BROKEN, Disk
 from tests.support.server import Environment
 
+pytestmark = pytest.mark.slow
+
 OPEN_PATHS = ("/metrics", "/health", "/livez", "/readyz", "/openapi.json", "/", "/docs", "/nowhere")
 
 

@@ -17,6 +17,8 @@ from tests.support import server
 from tests.support.eventually import eventually
 from tests.support.faults import BROKEN, FULL, READ_ONLY, Disk
 
+pytestmark = pytest.mark.slow
+
 LAST_LINE = "dumbkv: the database failed and only a restart can help, the log above says how: exiting"
 # More than SQLite keeps of a file in memory (2 MB), and enough for the log to be folded into the file.
 MANY = [f"key {number}" for number in range(800)]

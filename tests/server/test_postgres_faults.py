@@ -18,6 +18,8 @@ from tests.support import postgres, server
 from tests.support.eventually import eventually
 from tests.support.server import Environment
 
+pytestmark = pytest.mark.slow
+
 # Any number that nobody else uses: whoever holds this lock decides when a commit goes on.
 GATE = 4711
 COMMITS_WAIT = f"""

@@ -13,6 +13,8 @@ from tests.support import server
 from tests.support.eventually import eventually
 from tests.support.server import Environment
 
+pytestmark = pytest.mark.slow
+
 ONE, TWO = f"1 {'11' * 32}", f"2 {'22' * 32}"
 
 

@@ -16,6 +16,8 @@ from tests.support import server
 from tests.support.eventually import eventually
 from tests.support.server import Environment
 
+pytestmark = pytest.mark.slow
+
 OWNER = b"process 7 on host\n0123456789abcdef\n"
 SAID = "this process takes over as soon as that one has ended"
 
