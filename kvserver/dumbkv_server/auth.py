@@ -24,7 +24,7 @@ class TokenFileError(ValueError):
 
 
 class UnauthenticatedError(Exception):
-    """There is no token: `reason` is one of REASONS."""
+    """There is no token that is known: `reason` is MISSING, MALFORMED or UNKNOWN."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -148,11 +148,6 @@ class Authenticator:
             return cls(None)
         followed = None if path is None else Followed(path, text, parse_tokens, "token file")
         return cls(parse_tokens(text), followed, brake=brake, on_failure=on_failure)
-
-    def require(self, authorization: bytes | None, scope: str) -> None:
-        """Return where the header's token has the scope; UnauthenticatedError or ForbiddenError otherwise."""
-        if scope not in self.scopes(authorization):
-            raise ForbiddenError
 
     def scopes(self, authorization: bytes | None) -> frozenset[str]:
         """What the header's token may do; UnauthenticatedError where there is none that is known."""

@@ -89,7 +89,7 @@ class Subject:
         self.pepper_file.write_text(f"1 {self.pepper}\n")
         self.environment |= {
             "DUMBKV_LOG_LEVEL": "debug",
-            "UVICORN_LOG_LEVEL": "debug",
+            "UVICORN_LOG_LEVEL": "trace",
             "DUMBKV_PEPPER_FILE": str(self.pepper_file),
             "DUMBKV_AUTH_TOKENS_FILE": str(self.tokens_file),
             "DUMBKV_AUTH_FAILURE_INTERVAL": "0.001",
