@@ -1,5 +1,7 @@
 """Options that all tests share, and the rule that CI fails where a test that must run was skipped."""
 
+import signal
+
 import pytest
 
 
@@ -23,6 +25,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A script's `make test &` ignores it, and so would each program that is to be interrupted in a test:
+        # they inherit what is ignored, and not what is handled.
+        signal.signal(signal.SIGINT, lambda *_: None)
     if config.getoption("--no-skips"):
         config.pluginmanager.register(SkipsFail(), "skips-fail")
 
