@@ -89,7 +89,8 @@ def test_an_export_that_is_stopped_leaves_nothing(
         for each in range(32):
             client.put("/kv", json={"key": f"{key}{each}", "value": "v" * 1024 * 1024})
     process = start("export", str(file), DUMBKV_URL=shared.url)
-    eventually(lambda: list(tmp_path.glob(".export.*")), "the file is begun")
+    # All of it takes some tenths of a second.
+    eventually(lambda: list(tmp_path.glob(".export.*")), "the file is begun", every=0.001)
     shared.popen.send_signal(signal.SIGSTOP)
     try:
         process.send_signal(number)

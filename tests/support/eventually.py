@@ -7,8 +7,10 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 
-def eventually(probe: Callable[[], Found | None], what: str, timeout: float = 60) -> Found:
-    """Returns the first truthy answer of `probe`, asked again for `timeout` seconds.
+def eventually(
+    probe: Callable[[], Found | None], what: str, timeout: float = 60, every: float = 0.1
+) -> Found:
+    """Returns the first truthy answer of `probe`, asked again for `timeout` seconds, `every` so many.
 
     Raises AssertionError that names `what` was waited for and the last answer.
     """
@@ -19,4 +21,4 @@ def eventually(probe: Callable[[], Found | None], what: str, timeout: float = 60
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout:.0f} s: {what} (last: {found!r})")
-        time.sleep(0.1)
+        time.sleep(every)
