@@ -2,14 +2,14 @@
 
 import json
 import os
+import secrets
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 
 import typer
 
@@ -83,16 +83,17 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[Any]:
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
-    ) as file:
-        try:
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file beside `path`, which only its owner may read; gone again where its writing is given up."""
+    # Its name is known before it is made: a signal that comes in between leaves nothing either.
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             yield file
-        except BaseException:
-            with suppress(OSError):
-                Path(file.name).unlink()
-            raise
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
 
 
 def _flush_folder(folder: Path) -> None:
