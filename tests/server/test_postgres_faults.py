@@ -54,6 +54,16 @@ def heals(client: httpx.Client) -> None:
     assert "dumbkv_database_up 1.0" in client.get("/metrics").text
 
 
+@pytest.fixture
+def impatient(own_postgres_database: Environment, tmp_path: Path) -> Iterator[server.Process]:
+    """A server that gives PostgreSQL half a second, with `k` in it. It must serve again in the end."""
+    environment = {**own_postgres_database, "DUMBKV_STATEMENT_TIMEOUT": "0.5"}
+    with server.running(tmp_path / "log", environment) as process, process.client() as client:
+        put(client, "k", "v")
+        yield process
+        heals(client)
+
+
 @contextmanager
 def commit_that_waits(
     environment: Environment, process: server.Process, answer: list[httpx.Response]
@@ -119,50 +129,43 @@ def test_a_commit_whose_answer_is_lost_is_unknown_too(tmp_path: Path) -> None:
 
 
 def test_a_commit_that_takes_too_long_is_given_up_in_time(
-    own_postgres_database: Environment, tmp_path: Path
+    own_postgres_database: Environment, impatient: server.Process
 ) -> None:
-    environment = {**own_postgres_database, "DUMBKV_STATEMENT_TIMEOUT": "0.5"}
     answer: list[httpx.Response] = []
-    with server.running(tmp_path / "log", environment) as process, process.client() as client:
-        put(client, "k", "v")
-        with commit_that_waits(own_postgres_database, process, answer):
-            eventually(lambda: answer, "an answer while the commit still waits")
-            assert answer[0].json()["code"] == "outcome-unknown"
-            assert client.post("/kv", json={"key": "k"}).json()["value"] == "v"
-        heals(client)
+    with commit_that_waits(own_postgres_database, impatient, answer), impatient.client() as client:
+        eventually(lambda: answer, "an answer while the commit still waits")
+        assert answer[0].json()["code"] == "outcome-unknown"
+        assert client.post("/kv", json={"key": "k"}).json()["value"] == "v"
 
 
 def test_a_postgres_that_hangs_is_given_up_in_time(
-    own_postgres_database: Environment, tmp_path: Path
+    own_postgres_database: Environment, impatient: server.Process
 ) -> None:
     """Its processes take no step: neither an answer comes nor the end of the connection."""
-    environment = {**own_postgres_database, "DUMBKV_STATEMENT_TIMEOUT": "0.5"}
-    with server.running(tmp_path / "log", environment) as process, process.client() as client:
-        put(client, "k", "v")
-        pids = [pid for (pid,) in execute(environment, CUT.replace("pg_terminate_backend(pid)", "pid"))]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
+    pids = execute(own_postgres_database, CUT.replace("pg_terminate_backend(pid)", "pid"))
+    for (pid,) in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with impatient.client() as client:
             assert put(client, "k", "w").status_code == 503
             assert client.get("/livez").status_code == 200
-        finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
-        heals(client)
+    finally:
+        for (pid,) in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_writer_that_holds_the_turn_does_not_hold_the_others_for_ever(
-    own_postgres_database: Environment, tmp_path: Path
+    own_postgres_database: Environment, impatient: server.Process
 ) -> None:
-    environment = {**own_postgres_database, "DUMBKV_STATEMENT_TIMEOUT": "0.5"}
-    with server.running(tmp_path / "log", environment) as process, process.client() as client:
-        put(client, "k", "v")
-        with administrator(environment) as holder, holder.transaction():
-            holder.execute("UPDATE dumbkv_revision SET last = last")
-            is_away(put(client, "k", "w"))
-            # Reads do not wait for any turn.
-            assert client.post("/kv", json={"key": "k"}).json()["value"] == "v"
-        heals(client)
+    with (
+        impatient.client() as client,
+        administrator(own_postgres_database) as holder,
+        holder.transaction(),
+    ):
+        holder.execute("UPDATE dumbkv_revision SET last = last")
+        is_away(put(client, "k", "w"))
+        # Reads do not wait for any turn.
+        assert client.post("/kv", json={"key": "k"}).json()["value"] == "v"
 
 
 def test_every_connection_cut_at_once_is_no_lost_write(

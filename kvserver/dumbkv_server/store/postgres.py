@@ -23,16 +23,15 @@ from . import (
     Address,
     Counts,
     Found,
-    LegacyRow,
     Operation,
     Outcome,
-    Row,
     Store,
     StoreStartError,
     StoreUnavailableError,
     legacy,
     milliseconds,
     plan,
+    postgres_rows,
     postgres_transfer,
     schema,
     transfer,
@@ -44,11 +43,6 @@ log = logging.getLogger(__name__)
 READERS = 2
 # How long a request waits for a connection before it is told that the database is away.
 WAIT_SECONDS = 1.0
-UPSERT = """INSERT INTO dumbkv_rows (row_id, database, revision, expires_at, blob)
-    VALUES (%s, %s, %s, %s, %s) ON CONFLICT (row_id) DO UPDATE SET
-    revision = excluded.revision, expires_at = excluded.expires_at, blob = excluded.blob"""
-SELECT = "SELECT row_id, revision, expires_at, blob FROM dumbkv_rows WHERE row_id = ANY (%s)"
-DELETE = "DELETE FROM dumbkv_rows WHERE row_id = ANY (%s)"
 HAS_EXPIRED = "SELECT EXISTS (SELECT FROM dumbkv_rows WHERE expires_at <= %s)"
 DELETE_EXPIRED = """DELETE FROM dumbkv_rows WHERE row_id IN
     (SELECT row_id FROM dumbkv_rows WHERE expires_at <= %s LIMIT %s)"""
@@ -59,8 +53,6 @@ COUNT_PEPPERS = """SELECT substr(blob, 2, 1), count(*) FROM dumbkv_rows
 # What expired is removed first, so that it does not count.
 DROP_EXPIRED = "DELETE FROM dumbkv_rows WHERE database = %s AND expires_at <= %s"
 DROP = "DELETE FROM dumbkv_rows WHERE database = %s"
-SELECT_LEGACY = """SELECT database_id, key, value FROM kv
-    WHERE (database_id, key) IN (SELECT * FROM unnest(%s::integer[], %s::text[]))"""
 NO_REVISION = "the table dumbkv_revision is empty: restore it from a backup"
 # SQLSTATE classes of a connection or a server that went away: the commit may have been done before.
 LOST = {"08", "57"}
@@ -346,12 +338,16 @@ class PostgresStore(Store):
             await connection.execute("BEGIN")
             cursor = await connection.execute(TAKE_REVISIONS, (needed,))
             meta = await connection.execute(META)
-            rows = await self._send_look_up(connection, addresses) if addresses else None
+            rows = (
+                await postgres_rows.look_up(connection, addresses, has_legacy=self._has_legacy)
+                if addresses
+                else None
+            )
             taken = await cursor.fetchone()
             if taken is None:
                 raise StoreUnavailableError(NO_REVISION)
         await self._check_peppers(meta)
-        stored = await _choose(addresses, rows)
+        stored = await postgres_rows.choose(addresses, rows)
         found = {
             address.row_ids[0]: row for address, row in zip(addresses, stored, strict=True) if row is not None
         }
@@ -359,7 +355,7 @@ class PostgresStore(Store):
         try:
             async with connection.pipeline():
                 for change in decided.changes:
-                    await self._send(connection, change)
+                    await postgres_rows.change(connection, change, has_legacy=self._has_legacy)
                 commit = await connection.execute("COMMIT")
             if commit.statusmessage != "COMMIT":
                 raise StoreUnavailableError("the transaction was rolled back")
@@ -367,72 +363,21 @@ class PostgresStore(Store):
         except psycopg.Error as error:
             raise StoreUnavailableError(_reason(error), unknown=_is_unknown(error)) from error
 
-    async def _send(self, connection: Connection, change: plan.Change) -> None:
-        """Send a change's statements; whether they worked comes with the end of the pipeline."""
-        address, row = change.address, change.row
-        old = list(address.row_ids if row is None else address.row_ids[1:])
-        if old:
-            await connection.execute(DELETE, (old,))
-        if self._has_legacy:
-            await connection.execute(legacy.POSTGRES_DELETE, (address.database, address.legacy_key))
-        if row is not None:
-            values = (row.row_id, address.database, row.revision, row.expires_at, row.blob)
-            await connection.execute(UPSERT, values)
-
     async def _read(self, batch: Sequence[Address | None]) -> Sequence[Found | None]:
         addresses = [address for address in batch if address is not None]
         async with self._use() as connection:
             if not self._has_legacy:
-                rows = await self._send_look_up(connection, addresses)
+                rows = await postgres_rows.look_up(connection, addresses, has_legacy=self._has_legacy)
             else:
                 async with connection.pipeline():
                     await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                    rows = await self._send_look_up(connection, addresses)
+                    rows = await postgres_rows.look_up(connection, addresses, has_legacy=self._has_legacy)
                     await connection.execute("COMMIT")
-            chosen = await _choose(addresses, rows)
+            chosen = await postgres_rows.choose(addresses, rows)
             if None in chosen:
                 await self._check_peppers(await connection.execute(META))
         found = iter(chosen)
         return [None if address is None else next(found) for address in batch]
-
-    async def _send_look_up(
-        self, connection: Connection, addresses: Sequence[Address]
-    ) -> tuple[Cursor, Cursor | None]:
-        """Ask for the rows of these keys, and for their tokens where there is an original table."""
-        row_ids = [row_id for address in addresses for row_id in address.row_ids]
-        cursor = await connection.execute(SELECT, (row_ids,), binary=True)
-        if not self._has_legacy:
-            return cursor, None
-        keys = ([address.database for address in addresses], [address.legacy_key for address in addresses])
-        return cursor, await connection.execute(SELECT_LEGACY, keys)
-
-
-async def _choose(
-    addresses: Sequence[Address], cursors: tuple[Cursor, Cursor | None] | None
-) -> list[Found | None]:
-    """For each key its row under the newest pepper that has it, else its token, else None."""
-    if cursors is None:
-        return []
-    of_rows, of_legacy = cursors
-    rows = {row.row_id: row for row in [_row(columns) for columns in await of_rows.fetchall()]}
-    tokens = (
-        {}
-        if of_legacy is None
-        else {
-            (cast("int", database), str(key)): legacy.as_text(value)
-            for database, key, value in await of_legacy.fetchall()
-        }
-    )
-    found: list[Found | None] = []
-    for address in addresses:
-        row = next((rows[row_id] for row_id in address.row_ids if row_id in rows), None)
-        token = None if row else tokens.get((address.database, address.legacy_key))
-        found.append(row if token is None else LegacyRow(token))
-    return found
-
-
-def _row(columns: tuple[object, ...]) -> Row:
-    return Row(*cast("tuple[bytes, int, int | None, bytes]", columns))
 
 
 def _is_unknown(error: psycopg.Error) -> bool:
