@@ -4,6 +4,10 @@ Durability: WAL with synchronous=FULL, so a commit returns after its frames are 
 system a second connection reads while a commit waits for the disk. Elsewhere (NFS, EFS) WAL's shared memory
 does not work; there the one connection locks the file exclusively, keeps the index in its own memory, and
 reads take turns with commits.
+
+The connection that writes is also the only one that folds the log into the file, as SQLite does by itself:
+where one connection folds while another writes, SQLite before 3.51.3 may lose commits
+(https://www.sqlite.org/wal.html#walresetbug).
 """
 
 import asyncio
