@@ -94,9 +94,9 @@ def test_a_changed_file_is_followed(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
     path.write_text(line("old", "read", "old"))
     authenticator = Authenticator.create(path.read_text(), path)
-    authenticator.scopes(b"Bearer old")
+    assert authenticator.scopes(b"Bearer old") == {"read"}
     path.write_text(line("newer", "read", "new"))
-    authenticator.scopes(b"Bearer new")
+    assert authenticator.scopes(b"Bearer new") == {"read"}
     with pytest.raises(UnauthenticatedError):
         authenticator.scopes(b"Bearer old")
 
@@ -114,7 +114,7 @@ def test_a_volume_that_swaps_a_link_is_followed(tmp_path: Path) -> None:
     replacement = tmp_path / "..new"
     replacement.symlink_to("second")
     os.replace(replacement, data)  # noqa: PTH105 (renames the link itself)
-    authenticator.scopes(b"Bearer new")
+    assert authenticator.scopes(b"Bearer new") == {"read"}
 
 
 @pytest.mark.usefixtures("at_once")
@@ -125,9 +125,9 @@ def test_a_file_that_became_wrong_or_went_away_changes_nothing_and_is_logged(
     path.write_text(line("app", "read", "t"))
     authenticator = Authenticator.create(path.read_text(), path)
     path.write_text("broken line of a secret")
-    authenticator.scopes(b"Bearer t")
+    assert authenticator.scopes(b"Bearer t") == {"read"}
     path.unlink()
-    authenticator.scopes(b"Bearer t")
+    assert authenticator.scopes(b"Bearer t") == {"read"}
     assert caplog.text.count("is not used") == 2
     assert "secret" not in caplog.text
 
@@ -164,7 +164,7 @@ async def test_only_an_unknown_token_is_slowed_and_each_refusal_is_counted() -> 
             await refused(b"Bearer unknown")
         await refused(None)
         await refused(b"Basic r")
-        authenticator.scopes(b"Bearer r")
+        assert authenticator.scopes(b"Bearer r") == {"read"}
         assert not waiting.done()
         waiting.cancel()
     assert counted == ["unknown"] * 3 + ["missing", "malformed"]
